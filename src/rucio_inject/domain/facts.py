@@ -1,0 +1,249 @@
+"""What happened, one typed value a fact.
+
+Ledger, progress, counts and figures are all made of these, so that nothing is told twice. The
+facts called *begun* or *asked* are intents: they are on disk before the side effect that they
+announce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.rule import RuleRequest, RuleView
+from rucio_inject.domain.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something that happened at a moment (UTC)."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFact(Fact):
+    """Something that happened to one file."""
+
+    did: DID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleBegun(Fact):
+    """A campaign begins a cycle: a set of files with one beginning and one end."""
+
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleEnded(Fact):
+    """Every file of the cycle has come to its end."""
+
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameSkipped(Fact):
+    """Something at the source is no file for the lake: its name does not parse."""
+
+    path: str
+    code: str
+    reason: str
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFound(FileFact):
+    """A file is to be injected: its DID, dataset and containers (outermost first) are decided."""
+
+    path: str
+    dataset: DID
+    containers: tuple[DID, ...]
+    cycle: int
+    generated: bool
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMeasured(FileFact):
+    """The source was read once, from its first byte to its last."""
+
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadBegun(FileFact):
+    """Intent: bytes are about to be written to the storage of an RSE."""
+
+    rse: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileUploaded(FileFact):
+    """The storage holds the bytes under their final name."""
+
+    rse: str
+    pfn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRegistered(FileFact):
+    """The catalogue has the DID and its replica. `adopted`: it had them before we came."""
+
+    rse: str
+    pfn: str | None
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOrganised(FileFact):
+    """The file is in its dataset, and the dataset has its rules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionAsked(Fact):
+    """Intent: a dataset or container that the catalogue does not have is about to be made."""
+
+    did: DID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleAsked(Fact):
+    """Intent: a rule is about to be asked for."""
+
+    dataset: DID
+    request: RuleRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleMade(Fact):
+    """A dataset has a rule that was asked for. `adopted`: Rucio had it before."""
+
+    dataset: DID
+    rule_id: str
+    request: RuleRequest
+    adopted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleChanged(Fact):
+    """Rucio shows a rule in another state, or with other lock counts, than before."""
+
+    view: RuleView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaReady(FileFact):
+    """A lock on the file is OK: the RSE holds a replica."""
+
+    rse: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReplicated(FileFact):
+    """Every lock of every rule on the file is OK."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileWaits(FileFact):
+    """The file is not everywhere it should be yet, and why; it is not given up."""
+
+    rse: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRead(FileFact):
+    """A replica was read back, whole; `measure` is of the bytes that came."""
+
+    rse: str
+    pfn: str
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileVerified(FileFact):
+    """The file was read back from every RSE that should hold it; all bytes were the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisMade(Fact):
+    """Figures and numbers were made from the bytes that came back from the lake."""
+
+    files: int
+    events: int
+    headline: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleEnding(Fact):
+    """Intent: a rule is about to be given its lifetime (seconds) and told to purge."""
+
+    rule_id: str
+    lifetime: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileExpiring(FileFact):
+    """Every rule on the file has been given its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleGone(Fact):
+    """Rucio no longer has the rule."""
+
+    rule_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaGone(FileFact):
+    """Neither catalogue nor storage has the replica on this RSE any more."""
+
+    rse: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileGone(FileFact):
+    """No RSE has a replica of the file any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFreed(FileFact):
+    """The source copy was removed; only ever after the file was verified."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionGone(Fact):
+    """A dataset or container that we made is no longer in the catalogue."""
+
+    did: DID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFailed(FileFact):
+    """The file cannot go on; the others do."""
+
+    code: str
+    reason: str
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRetried(FileFact):
+    """A file that had failed goes on from the state it came from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RSECounted(Fact):
+    """An RSE was counted, by the catalogue's counters and by listing the storage itself.
+
+    A witness that could not be asked is None: it says nothing, which is not zero.
+    """
+
+    rse: str
+    catalogue: Usage | None
+    storage: Usage | None

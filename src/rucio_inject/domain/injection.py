@@ -1,0 +1,144 @@
+"""The life of a file: its states, the moves between them, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.rule import RuleState
+
+
+class FileState(StrEnum):
+    """How far a file has come. Each state says what is proved, not what is under way."""
+
+    FOUND = "FOUND"
+    """Its name is understood; its DID and dataset are decided."""
+    MEASURED = "MEASURED"
+    """Size, adler32 and md5 are known from one pass over the source."""
+    UPLOADED = "UPLOADED"
+    """Its bytes are on the storage of the upload RSE."""
+    REGISTERED = "REGISTERED"
+    """The catalogue has the DID and its replica, with these checksums."""
+    REPLICATING = "REPLICATING"
+    """It is in its dataset, and the dataset has its rules."""
+    REPLICATED = "REPLICATED"
+    """Every lock of every rule on it is OK."""
+    VERIFIED = "VERIFIED"
+    """It was read back from every RSE that should hold it, and the bytes were the same."""
+    EXPIRING = "EXPIRING"
+    """Its rules have been given their end."""
+    GONE = "GONE"
+    """Neither catalogue nor storage holds a replica of it any more."""
+    QUARANTINED = "QUARANTINED"
+    """It cannot go on; the reason and the state it came from are on record."""
+
+
+_FORWARD = {
+    FileState.FOUND: {FileState.MEASURED},
+    # A file that the catalogue already holds with the same checksums skips the upload.
+    FileState.MEASURED: {FileState.UPLOADED, FileState.REGISTERED},
+    # Back to MEASURED when the source changed between two runs: nothing is registered yet.
+    FileState.UPLOADED: {FileState.REGISTERED, FileState.MEASURED},
+    FileState.REGISTERED: {FileState.REPLICATING},
+    FileState.REPLICATING: {FileState.REPLICATED},
+    FileState.REPLICATED: {FileState.VERIFIED, FileState.REPLICATING},
+    FileState.VERIFIED: {FileState.EXPIRING},
+    FileState.EXPIRING: {FileState.GONE},
+    FileState.GONE: set(),
+}
+MOVES: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
+    {state: frozenset(after | {FileState.QUARANTINED}) for state, after in _FORWARD.items()}
+    # `retry` takes a file back to the state it came from.
+    | {FileState.QUARANTINED: frozenset(_FORWARD) - {FileState.GONE}}
+)
+ORDER: tuple[FileState, ...] = tuple(_FORWARD)
+
+
+def reached(state: FileState, goal: FileState) -> bool:
+    """Whether a file in `state` has come as far as `goal`; a quarantined one has not."""
+    return state is not FileState.QUARANTINED and ORDER.index(state) >= ORDER.index(goal)
+
+
+class SourceCopy(StrEnum):
+    """What became of the file at its source."""
+
+    KEPT = "KEPT"
+    """Still there, or at least not removed by us."""
+    FREED = "FREED"
+    """Removed by us, after the file was verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a file cannot go on: a stable code, the reason in words, and what to do."""
+
+    code: str
+    reason: str
+    hint: str | None
+    came_from: FileState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """What is known of a file on one RSE; times are UTC."""
+
+    pfn: str | None = None
+    registered_at: datetime | None = None
+    read_back_at: datetime | None = None
+    read_back: Measure | None = None
+    gone_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Everything on record of one file of a campaign.
+
+    `path` is where the source copy lies; `generated` says that we made it and may remove it at the
+    end. `replicas` maps RSE names, `metadata` the names of metadata keys.
+    """
+
+    did: DID
+    path: str
+    dataset: DID
+    containers: tuple[DID, ...]
+    cycle: int
+    found_at: datetime
+    generated: bool
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
+    state: FileState = FileState.FOUND
+    source: SourceCopy = SourceCopy.KEPT
+    measure: Measure | None = None
+    measured_at: datetime | None = None
+    upload_rse: str | None = None
+    upload_begun_at: datetime | None = None
+    uploaded_at: datetime | None = None
+    adopted: bool = False
+    freed_at: datetime | None = None
+    replicas: Mapping[str, ReplicaRecord] = field(default_factory=dict)
+    waits_for: str | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRecord:
+    """Everything on record of one rule that a campaign asked for."""
+
+    rule_id: str
+    dataset: DID
+    rse_expression: str
+    copies: int
+    lifetime: int
+    made_at: datetime
+    adopted: bool
+    state: RuleState = RuleState.INJECT
+    changed_at: datetime | None = None
+    error: str | None = None
+    ok_at: datetime | None = None
+    ending_at: datetime | None = None
+    gone_at: datetime | None = None

@@ -1,0 +1,103 @@
+"""What Rucio is told of a file because of its name: DID, dataset, containers, metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rucio_inject.domain.errors import NameRefused
+from rucio_inject.domain.names.base import FileName, shown
+from rucio_inject.domain.names.templates import (
+    DEFAULT_CONTAINERS,
+    DEFAULT_DATASET,
+    fill,
+    fill_fitting,
+)
+
+GENERIC_NAME = re.compile(r"^[/A-Za-z0-9][/A-Za-z0-9\.\-_]*$")
+"""DID names that Rucio's generic schema takes; a site may take more."""
+NAME_LENGTH = 250
+"""Characters that a DID name may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """DID names, all in the campaign's scope; `containers` outermost first."""
+
+    did_name: str
+    dataset: str
+    containers: tuple[str, ...]
+
+
+def sanitised(name: str | FileName, allowed: re.Pattern[str] = GENERIC_NAME) -> str:
+    """A DID name that the catalogue takes: the name itself, or with `_` in place of `+`.
+
+    A name that is allowed is never changed. NameRefused, with what is in the way, if it does not
+    fit either way, or is longer than 250 characters. Two names that differ in `+` and `_` alone
+    become the same: the catalogue's checksums then tell them apart, and the second is refused.
+    """
+    wanted = str(name)
+    for candidate in (wanted, wanted.replace("+", "_")):
+        if len(candidate) <= NAME_LENGTH and allowed.fullmatch(candidate):
+            return candidate
+    if len(wanted) > NAME_LENGTH:
+        reason = f"has {len(wanted)} characters, {NAME_LENGTH} at most are taken"
+    else:
+        reason = _in_the_way(wanted.replace("+", "_"), allowed)
+    raise NameRefused(
+        f"the catalogue does not take {shown(wanted)} as a DID name: it {reason}",
+        hint="rename the file, or change the template that the name comes from",
+    )
+
+
+def _in_the_way(name: str, allowed: re.Pattern[str]) -> str:
+    if not name:
+        return "is empty"
+    alone = "".join(sorted({char for char in name if not allowed.fullmatch("A" + char + "A")}))
+    if alone:
+        return f"holds {shown(alone)}"
+    return f"does not match {allowed.pattern}"
+
+
+def place(
+    name: FileName,
+    dataset: str = DEFAULT_DATASET,
+    containers: Sequence[str] = DEFAULT_CONTAINERS,
+    allowed: re.Pattern[str] = GENERIC_NAME,
+) -> Placement:
+    """The DID names of a file, its dataset and its containers, by templates.
+
+    Containers whose template needs what the name does not tell are left out. NameRefused if the
+    dataset's template needs it, if a name is not taken by the catalogue, or if two of them are
+    the same (Rucio has one name for one thing). ValueError if a template is wrong.
+    """
+    fields = name.fields()
+    did_name = sanitised(fields["name"], allowed)
+    dataset_name = sanitised(fill(dataset, fields), allowed)
+    container_names = tuple(sanitised(text, allowed) for text in fill_fitting(containers, fields))
+    every = (did_name, dataset_name, *container_names)
+    twice = next((text for text in every if every.count(text) > 1), None)
+    if twice is not None:
+        raise NameRefused(
+            f"{shown(fields['name'])}: {shown(twice)} would be the name of two different DIDs",
+            hint="change the templates of dataset and containers so that their names differ",
+        )
+    return Placement(did_name, dataset_name, container_names)
+
+
+def metadata(name: FileName) -> dict[str, str | int]:
+    """Metadata that a file gets for its name, under Rucio's keys where it has them.
+
+    `run_number` (int) and `datatype` (the level) are Rucio's own; `telescope` and, where the name
+    tells them, `night` (YYYY_MM_DD), `subrun` (int) and `source` are ours.
+    """
+    fields = name.fields()
+    told: dict[str, str | int] = {
+        "run_number": int(name.run),
+        "datatype": name.level.value,
+        "telescope": name.telescope.value,
+    }
+    if name.subrun is not None:
+        told["subrun"] = int(name.subrun)
+    return told | {key: fields[key] for key in ("night", "source") if key in fields}

@@ -1,0 +1,159 @@
+"""How facts change what is on record: pure functions from a record and a fact to a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from rucio_inject.domain import facts as f
+from rucio_inject.domain.errors import LedgerError
+from rucio_inject.domain.injection import (
+    MOVES,
+    Failure,
+    FileRecord,
+    FileState,
+    ReplicaRecord,
+    RuleRecord,
+    SourceCopy,
+    reached,
+)
+from rucio_inject.domain.rule import RuleState
+
+
+def begin_file(fact: f.FileFound) -> FileRecord:
+    """The record of a file that has just been found."""
+    return FileRecord(
+        did=fact.did,
+        path=fact.path,
+        dataset=fact.dataset,
+        containers=fact.containers,
+        cycle=fact.cycle,
+        found_at=fact.at,
+        generated=fact.generated,
+        metadata=dict(fact.metadata),
+    )
+
+
+def begin_rule(fact: f.RuleMade) -> RuleRecord:
+    """The record of a rule that a dataset has just got."""
+    return RuleRecord(
+        rule_id=fact.rule_id,
+        dataset=fact.dataset,
+        rse_expression=fact.request.rse_expression,
+        copies=fact.request.copies,
+        lifetime=fact.request.lifetime,
+        made_at=fact.at,
+        adopted=fact.adopted,
+    )
+
+
+def _moved(record: FileRecord, state: FileState) -> FileRecord:
+    if state is record.state:
+        return record
+    if state not in MOVES[record.state]:
+        raise LedgerError(
+            f"{record.did} cannot go from {record.state} to {state}",
+            hint="this is a defect of rucio-inject: please report it with the ledger file",
+        )
+    return replace(record, state=state)
+
+
+def _with_replica(record: FileRecord, rse: str, **changes: object) -> FileRecord:
+    replica = replace(record.replicas.get(rse, ReplicaRecord()), **changes)  # type: ignore[arg-type]
+    return replace(record, replicas={**record.replicas, rse: replica})
+
+
+def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, PLR0911, PLR0912 -- a flat table
+    """The record after one more fact. LedgerError if the fact is no allowed move."""
+    match fact:
+        case f.FileMeasured():
+            moved = _moved(record, FileState.MEASURED)
+            return replace(moved, measure=fact.measure, measured_at=fact.at)
+        case f.UploadBegun():
+            return replace(record, upload_rse=fact.rse, upload_begun_at=fact.at)
+        case f.FileUploaded():
+            moved = _with_replica(_moved(record, FileState.UPLOADED), fact.rse, pfn=fact.pfn)
+            return replace(moved, uploaded_at=fact.at)
+        case f.FileRegistered():
+            moved = _moved(record, FileState.REGISTERED)
+            known = _with_replica(moved, fact.rse, pfn=fact.pfn, registered_at=fact.at)
+            return replace(known, upload_rse=fact.rse, adopted=fact.adopted)
+        case f.FileOrganised():
+            return _moved(record, FileState.REPLICATING)
+        case f.FileWaits():
+            return replace(record, waits_for=f"{fact.rse}: {fact.reason}")
+        case f.FileReplicated():
+            return replace(_moved(record, FileState.REPLICATED), waits_for=None)
+        case f.FileVerified():
+            return _verified(record)
+        case f.FileExpiring():
+            return _moved(record, FileState.EXPIRING)
+        case f.FileGone():
+            return _moved(record, FileState.GONE)
+        case f.SourceFreed():
+            return _freed(record, fact.at)
+        case f.FileFailed():
+            failure = Failure(fact.code, fact.reason, fact.hint, record.state, fact.at)
+            return replace(_moved(record, FileState.QUARANTINED), failure=failure)
+        case f.FileRetried():
+            return _retried(record)
+        case _:
+            return _advance_replica(record, fact)
+
+
+def _advance_replica(record: FileRecord, fact: f.FileFact) -> FileRecord:
+    match fact:
+        case f.ReplicaReady():
+            known = record.replicas.get(fact.rse, ReplicaRecord())
+            at = known.registered_at or fact.at
+            return _with_replica(record, fact.rse, registered_at=at)
+        case f.ReplicaRead():
+            return _with_replica(
+                record, fact.rse, pfn=fact.pfn, read_back_at=fact.at, read_back=fact.measure
+            )
+        case f.ReplicaGone():
+            return _with_replica(record, fact.rse, gone_at=fact.at)
+        case _:
+            raise LedgerError(f"no story is told by {type(fact).__name__}")
+
+
+def _verified(record: FileRecord) -> FileRecord:
+    """VERIFIED needs evidence on record: every replica was read and is the same as the source."""
+    unread = [rse for rse, known in record.replicas.items() if known.read_back is None]
+    other = [rse for rse, known in record.replicas.items() if known.read_back != record.measure]
+    if unread or other or not record.replicas:
+        raise LedgerError(f"{record.did} is not verified: not the same bytes at {unread or other}")
+    return _moved(record, FileState.VERIFIED)
+
+
+def _freed(record: FileRecord, at: datetime) -> FileRecord:
+    if not reached(record.state, FileState.VERIFIED):
+        raise LedgerError(f"the source of {record.did} is given up before it was verified")
+    return replace(record, source=SourceCopy.FREED, freed_at=at)
+
+
+def _retried(record: FileRecord) -> FileRecord:
+    if record.failure is None:
+        raise LedgerError(f"{record.did} has not failed, so it cannot be retried")
+    return replace(_moved(record, record.failure.came_from), failure=None)
+
+
+def advance_rule(record: RuleRecord, fact: f.RuleChanged | f.RuleEnding | f.RuleGone) -> RuleRecord:
+    """The record of a rule after one more fact."""
+    match fact:
+        case f.RuleChanged():
+            view = fact.view
+            ok_at = record.ok_at or (fact.at if view.state is RuleState.OK else None)
+            return replace(
+                record, state=view.state, changed_at=fact.at, error=view.error, ok_at=ok_at
+            )
+        case f.RuleEnding():
+            return replace(record, ending_at=fact.at, lifetime=fact.lifetime)
+        case f.RuleGone():
+            return replace(record, gone_at=fact.at)
+
+
+def replicas_left(replicas: Mapping[str, ReplicaRecord]) -> tuple[str, ...]:
+    """RSEs on record as holding the file still."""
+    return tuple(rse for rse, known in replicas.items() if known.gone_at is None)
