@@ -1,0 +1,1 @@
+"""The campaign file: what is to be injected, whereto, and how it ends."""

@@ -1,0 +1,230 @@
+"""The campaign file's schema. Unknown keys are refused; every default is written here."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from rucio_inject.campaign.units import Bytes, Seconds
+from rucio_inject.domain import names
+
+# What Rucio's generic schema takes; a site may take more, never less.
+Scope = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_\-.0-9]+$", max_length=25)]
+Account = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-_]+$", max_length=25)]
+RSE = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]+([_-][A-Z0-9]+)*$")]
+RSEExpression = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Model(BaseModel):
+    """What all parts of a campaign share: no unknown keys, and no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RootPayload(Model):
+    """Valid ROOT files with an `Events` tree: calibrated or melibea, as the type letter says."""
+
+    kind: Literal["root"]
+    events: int = Field(
+        default=4000,
+        ge=1,
+        le=10_000_000,
+        description="events in a melibea file (a twentieth of that in a calibrated one)",
+    )
+
+
+class RawPayload(Model):
+    """Cheap binary files with random content."""
+
+    kind: Literal["raw"]
+    size: Bytes = Field(default=100_000, ge=0, description="size of each file, as in 100kB")
+
+
+Payload = Annotated[RootPayload | RawPayload, Field(discriminator="kind")]
+
+
+class MockSource(Model):
+    """Files made for the purpose, named as the telescope names its own. Seeded: names and
+    physics of a cycle repeat."""
+
+    kind: Literal["mock"]
+    seed: int = Field(default=1, ge=0, description="what names and contents are drawn from")
+    night: date = Field(default=date(2020, 10, 26), description="the night in the names")
+    target: str = Field(
+        default="1ES1959+650",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9+_-]{0,11}$",
+        description="the observed source, at most 12 characters",
+    )
+    wobble: float = Field(default=0.40, ge=0, lt=10, description="wobble offset in degrees")
+    runs: int = Field(default=2, ge=1, le=10_000, description="runs a cycle, a dataset each")
+    subruns: int = Field(default=3, ge=1, le=999, description="subruns a run")
+    telescopes: tuple[Literal["M1", "M2"], ...] = Field(default=("M1", "M2"), min_length=1)
+    types: tuple[Literal["D", "Y", "P", "C", "I", "S", "Q"], ...] = Field(
+        default=("D", "Q"),
+        min_length=1,
+        description="type letters; S and Q are stereo: one file a run",
+    )
+    payload: Payload = RootPayload(kind="root")
+
+
+class DirectorySource(Model):
+    """Real files in a folder. MD5SUMS files and hidden ones are no data and are left out."""
+
+    kind: Literal["directory"]
+    path: Path = Field(description="the folder; relative to the campaign file")
+    pattern: str = Field(default="*", min_length=1, description="which file names to take")
+    recursive: bool = Field(default=True, description="whether to look into its folders")
+    free: bool = Field(
+        default=False, description="remove a file here once every promised replica was read back"
+    )
+
+
+class ListingSource(Model):
+    """Names from a text file, one a line; a file is made for each."""
+
+    kind: Literal["listing"]
+    path: Path = Field(description="the text file; relative to the campaign file")
+    seed: int = Field(default=1, ge=0, description="what contents are drawn from")
+    payload: Payload = RawPayload(kind="raw")
+
+
+Source = Annotated[MockSource | DirectorySource | ListingSource, Field(discriminator="kind")]
+
+
+class Naming(Model):
+    """How DIDs follow from names."""
+
+    grammars: tuple[str, ...] = Field(
+        default=tuple(names.GRAMMARS), min_length=1, description="grammars that a name may be of"
+    )
+    dataset: str = Field(
+        default=names.DEFAULT_DATASET, description="template of the dataset's name"
+    )
+    containers: tuple[str, ...] = Field(
+        default=names.DEFAULT_CONTAINERS,
+        description="templates of the containers' names, outermost first",
+    )
+
+    @field_validator("grammars")
+    @classmethod
+    def _known(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        names.grammars(keys)
+        return keys
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Naming:
+        names.check_templates(self.dataset, self.containers)
+        return self
+
+
+class Upload(Model):
+    """Where files enter the lake."""
+
+    rse: RSE = Field(description="the RSE that files are uploaded to")
+    workers: int = Field(default=4, ge=1, le=64, description="files measured or copied at once")
+
+
+class Rule(Model):
+    """A replication rule on every dataset."""
+
+    rse_expression: RSEExpression = Field(description="an RSE, or an RSE expression")
+    copies: int = Field(default=1, ge=1)
+    lifetime: Seconds | None = Field(
+        default=None,
+        ge=1,
+        description="how long the rule lives once its files were read back; else the end's",
+    )
+    activity: str | None = Field(default=None, description="one of the site's activities")
+
+
+class Replication(Model):
+    """How long Rucio may take."""
+
+    deadline: Seconds = Field(default=600, ge=1, description="for all rules to be OK, as in 10m")
+
+
+class Access(Model):
+    """Reading back what the lake holds."""
+
+    analyse: bool = Field(
+        default=False, description="open ROOT files and make a θ² plot and an energy histogram"
+    )
+    keep: bool = Field(default=False, description="keep the files that were read back")
+    workers: int = Field(default=4, ge=1, le=64, description="files read at once")
+
+
+class End(Model):
+    """How it ends, once every file of a dataset was read back."""
+
+    lifetime: Seconds = Field(default=60, ge=1, description="of rules that name none, as in 60s")
+    deadline: Seconds = Field(
+        default=600, ge=1, description="for replicas to be gone after their rules' lifetime"
+    )
+
+
+class Monitor(Model):
+    """Counting files and bytes on the RSEs while the campaign runs."""
+
+    interval: float = Field(default=1.0, ge=0.1, le=3600, description="seconds between counts")
+    highlight: RSE | None = Field(default=None, description="the RSE that figure 1 is about")
+
+
+class Campaign(Model):
+    """A whole campaign."""
+
+    campaign: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")
+    account: Account | None = Field(
+        default=None, description="Rucio account; else that of the options, environment, rucio.cfg"
+    )
+    scope: Scope
+    source: Source
+    naming: Naming = Naming()
+    upload: Upload
+    rules: tuple[Rule, ...] = Field(min_length=1)
+    rse_attributes: dict[RSE, dict[str, bool | int | str]] = Field(default_factory=dict)
+    replication: Replication = Replication()
+    access: Access = Access()
+    end: End | None = Field(default=None, description="left out: rules and replicas stay")
+    monitor: Monitor = Monitor()
+    output: Path | None = Field(
+        default=None,
+        description="folder for figures and work files; relative to where the command runs",
+    )
+    ledger: Path | None = Field(
+        default=None, description="the JSON ledger; relative to where the command runs"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Campaign:
+        expressions = [rule.rse_expression for rule in self.rules]
+        twice = sorted({text for text in expressions if expressions.count(text) > 1})
+        if twice:
+            raise ValueError(f"more than one rule for {', '.join(twice)}: use copies instead")
+        payload = getattr(self.source, "payload", None)
+        if self.access.analyse and isinstance(payload, RawPayload):
+            raise ValueError("access.analyse needs ROOT files, and source.payload.kind is raw")
+        if self.end is not None and getattr(self.source, "free", False):
+            raise ValueError("source.free and end together would leave no copy of a file anywhere")
+        return self
+
+    @property
+    def output_folder(self) -> Path:
+        """Where figures and work files go."""
+        return (self.output or Path("rucio-inject-output") / self.campaign).expanduser()
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the JSON ledger is."""
+        if self.ledger is not None:
+            return self.ledger.expanduser()
+        return self.output_folder / f"{self.campaign}.json"
