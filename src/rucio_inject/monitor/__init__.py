@@ -1,0 +1,1 @@
+"""What can be seen of a campaign from outside: counts, series and figures."""

@@ -1,0 +1,116 @@
+"""Counts of files and bytes on RSEs as they change in time, kept as JSON lines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from rucio_inject.domain.errors import CatalogueError, StorageError
+from rucio_inject.domain.facts import RSECounted
+from rucio_inject.domain.usage import Usage
+from rucio_inject.ports import Catalogue, Clock, Storage
+
+_COUNT = TypeAdapter(RSECounted)
+
+
+class Series:
+    """A file with one count a line, which grows at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, counts: Sequence[RSECounted]) -> None:
+        """Add counts; OSError as the system raises it."""
+        lines = b"".join(_COUNT.dump_json(count) + b"\n" for count in counts)
+        with self._path.open("ab") as file:
+            file.write(lines)
+
+    def read(self, since: datetime | None = None) -> list[RSECounted]:
+        """All counts since a moment; a last line that was cut off by a crash is left out."""
+        if not self._path.exists():
+            return []
+        counts = []
+        lines = self._path.read_bytes().splitlines()
+        for number, line in enumerate(lines):
+            try:
+                counts.append(_COUNT.validate_json(line))
+            except ValidationError:
+                if number != len(lines) - 1:
+                    raise
+        return [count for count in counts if since is None or count.at >= since]
+
+
+class Sampler:
+    """Counts RSEs in a thread of its own while a campaign runs.
+
+    A context manager: it counts once when it begins and once more when it ends. A witness that
+    cannot be asked is told as None; the campaign is not disturbed by it. `failure` is set when the
+    series cannot be written, and counting ends then.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        storage: Storage,
+        clock: Clock,
+        *,
+        rses: Sequence[str],
+        interval: float,
+        series: Series,
+    ) -> None:
+        """`interval`: seconds between two counts."""
+        self._catalogue = catalogue
+        self._storage = storage
+        self._clock = clock
+        self._rses = rses
+        self._interval = interval
+        self._series = series
+        self.failure: OSError | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to count."""
+        self._append()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Count a last time."""
+        self._ended.set()
+        self._thread.join()
+        self._append()
+
+    def count(self) -> list[RSECounted]:
+        """Count every RSE now."""
+        return [
+            RSECounted(
+                at=self._clock.now(),
+                rse=rse,
+                catalogue=_asked(self._catalogue.usage, rse),
+                storage=_asked(self._storage.count, rse),
+            )
+            for rse in self._rses
+        ]
+
+    def _run(self) -> None:
+        while self.failure is None and not self._ended.wait(self._interval):
+            self._append()
+
+    def _append(self) -> None:
+        try:
+            self._series.append(self.count())
+        except OSError as error:
+            self.failure = error
+
+
+def _asked(witness: Callable[[str], Usage | None], rse: str) -> Usage | None:
+    try:
+        return witness(rse)
+    except (CatalogueError, StorageError):
+        return None

@@ -1,0 +1,191 @@
+"""What the telescopes' data are for: a θ² plot and an energy histogram of files read back.
+
+Figures and numbers are made of the bytes that came from the lake and of nothing else, so that they
+prove that the data can be used. One damaged file does not stop the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rucio_inject.domain.errors import AnalysisFailed, UsageError
+from rucio_inject.science.cuts import CUTS, EDGES
+from rucio_inject.science.extra import replacing, science_extra
+from rucio_inject.science.statistics import li_ma_significance
+
+if TYPE_CHECKING:
+    from rucio_inject.science.tally import Tally
+
+FORMAT_VERSION = 1
+_UNITS = {
+    "theta2": "deg²",
+    "energy_on": "GeV",
+    "energy_off": "GeV",
+    "charge": "photo-electrons",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisResult:
+    """What came out: where it is, the headline numbers, and which files could not be analysed.
+
+    `figure` is None when there was nothing to draw. Counts of events are of every level; `n_on`,
+    `n_off`, `excess` (counts) and `significance` (standard deviations) are of reconstructed events,
+    and `significance` is None when there were none of those.
+    """
+
+    numbers: Path
+    figure: Path | None
+    files: int
+    events: int
+    n_on: int
+    n_off: int
+    alpha: float
+    excess: float
+    significance: float | None
+    failures: tuple[tuple[Path, str], ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that were made."""
+        return (self.numbers,) if self.figure is None else (self.figure, self.numbers)
+
+    @property
+    def headline(self) -> str:
+        """The result in one line."""
+        parts = [f"{_count(self.events, 'event')} in {_count(self.files, 'file')}"]
+        if self.significance is not None:
+            parts.append(f"excess {self.excess:.1f}, significance {self.significance:.1f} sigma")
+        if self.failures:
+            parts.append(f"{_count(len(self.failures), 'file')} could not be analysed")
+        return "; ".join(parts)
+
+
+def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> AnalysisResult:
+    """Draw what ROOT files hold at `out` (.png or .svg), and write the numbers beside it (.json).
+
+    The files are only read. One that cannot be analysed is among the result's `failures` with the
+    reason and adds nothing to the numbers; if that is all of them, there are numbers (the failures)
+    and no figure, not even one of before. UsageError without files, for another ending of `out`,
+    and for a missing extra; OSError if `out` cannot be written.
+    """
+    _check(files, out)
+    with science_extra("analyse ROOT files"):
+        from rucio_inject.science import plots, tally  # noqa: PLC0415 - an optional extra
+    tallies: dict[Path, Tally] = {}
+    failures: list[tuple[Path, str]] = []
+    total = tally.Tally()
+    for path in files:
+        try:
+            one = tally.tally_file(path)
+            total = total.plus(path, one)
+        except AnalysisFailed as failure:
+            failures.append((path, failure.message))
+        else:
+            tallies[path] = one
+    result = _result(total, out, len(tallies), tuple(failures))
+    with replacing(result.numbers) as part:
+        text = json.dumps(_numbers(result, total, tallies, title), indent=1, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
+    if result.figure is None:
+        out.unlink(missing_ok=True)
+    else:
+        with replacing(out) as part:
+            plots.save(plots.build(result, total, title), part, out.suffix.removeprefix("."))
+    return result
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _check(files: Sequence[Path], out: Path) -> None:
+    if not files:
+        raise UsageError("there are no ROOT files to analyse", hint="name at least one file")
+    if out.suffix.lower() not in {".png", ".svg"}:
+        raise UsageError(
+            f"the figure {out.name} is neither .png nor .svg",
+            hint="give a path that ends with .png or .svg",
+        )
+    if len(set(files)) != len(files):
+        raise UsageError(
+            "a file is named twice: its events would count twice", hint="name each file once"
+        )
+
+
+def _result(
+    total: Tally, out: Path, files: int, failures: tuple[tuple[Path, str], ...]
+) -> AnalysisResult:
+    alpha = CUTS.alpha
+    significance = None
+    if total.reconstructed:
+        significance = li_ma_significance(total.n_on, total.n_off, alpha)
+    return AnalysisResult(
+        numbers=out.with_suffix(".json"),
+        figure=out if total.all_events else None,
+        files=files,
+        events=total.all_events,
+        n_on=total.n_on,
+        n_off=total.n_off,
+        alpha=alpha,
+        excess=total.n_on - alpha * total.n_off,
+        significance=significance,
+        failures=failures,
+    )
+
+
+def _numbers(
+    result: AnalysisResult, total: Tally, tallies: Mapping[Path, Tally], title: str | None
+) -> dict[str, Any]:
+    """Every number of the analysis, as JSON knows numbers; units are in names or beside."""
+    return {
+        "version": FORMAT_VERSION,
+        "title": title,
+        "files": result.files,
+        "events": {level.value: count for level, count in total.events.items()},
+        "events_with_a_number_that_is_not_finite": total.not_finite,
+        "cuts": CUTS.as_json(),
+        "n_on": result.n_on,
+        "n_off": result.n_off,
+        "alpha": result.alpha,
+        "excess": result.excess,
+        "significance_sigma": result.significance,
+        "significance_by": "Li & Ma 1983, equation 17",
+        "histograms": {
+            name: {
+                "edges": list(edges),
+                "edges_unit": _UNITS[name],
+                "counts": total.histograms[name].tolist(),
+                "poisson_errors": [sqrt(count) for count in total.histograms[name].tolist()],
+            }
+            for name, edges in EDGES.items()
+        },
+        "camera": _camera(total),
+        "per_file": [
+            {
+                "file": path.name,
+                "events": {level.value: count for level, count in one.events.items()},
+                "n_on": one.n_on,
+                "n_off": one.n_off,
+            }
+            for path, one in tallies.items()
+        ],
+        "failures": [{"file": path.name, "reason": reason} for path, reason in result.failures],
+    }
+
+
+def _camera(total: Tally) -> dict[str, Any] | None:
+    """The mean charge of each pixel and of them all; None without camera images."""
+    means = total.pixel_means
+    if means is None:
+        return None
+    return {
+        "unit": "photo-electrons per pixel and event",
+        "mean": float(means.mean()),
+        "mean_of_each_pixel": [round(float(mean), 4) for mean in means],
+    }

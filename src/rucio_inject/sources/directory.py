@@ -1,0 +1,64 @@
+"""Real files in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rucio_inject.domain.errors import SourceUnreadable, UsageError
+from rucio_inject.ports import SourceFile
+
+# What telescopes leave beside their data. It is no data.
+NEIGHBOURS = frozenset({"MD5SUMS", "MD5SUMS.GZ"})
+
+
+class DirectorySource:
+    """Implements `ports.Source` for a folder, and the folders in it if asked."""
+
+    def __init__(self, folder: Path, *, pattern: str = "*", recursive: bool = True) -> None:
+        self._folder = folder
+        self._pattern = pattern
+        self._recursive = recursive
+
+    def files(self) -> Iterator[SourceFile]:
+        """See the port. In the order of their paths. Links to folders are not followed."""
+        empty = True
+        for path in self._walk():
+            if fnmatch(path.name, self._pattern) and _may_be_data(path.name):
+                empty = False
+                yield SourceFile(path.absolute(), path.name)
+        if empty:
+            raise UsageError(
+                f"no file in {self._folder} is named like {self._pattern!r}",
+                hint="check source.path and source.pattern of the campaign",
+            )
+
+    def provide(self, path: Path) -> None:
+        """See the port: real files are there or they are not."""
+        if not path.is_file():
+            raise SourceUnreadable(
+                f"{path} is no longer there, or no file",
+                hint="was it moved? what was injected of it so far stays on record",
+            )
+
+    def _walk(self) -> Iterator[Path]:
+        for place, folders, names in os.walk(self._folder, onerror=_refuse):
+            folders.sort()
+            if not self._recursive:
+                folders.clear()
+            for name in sorted(names):
+                yield Path(place, name)
+
+
+def _may_be_data(name: str) -> bool:
+    return name not in NEIGHBOURS and not name.startswith(".")
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed must not pass for an empty one."""
+    raise UsageError(
+        f"cannot look into {error.filename}: {error.strerror}",
+        hint="check source.path of the campaign, and that you may list it",
+    ) from error

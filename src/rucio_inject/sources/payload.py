@@ -1,0 +1,25 @@
+"""What a generated file is filled with."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+
+class Payload(Protocol):
+    """Makes the content of files."""
+
+    def check(self, path: Path) -> None:
+        """UsageError if a file of this name cannot have this content."""
+        ...
+
+    def write(self, path: Path, seed: int) -> None:
+        """Write a file that is there whole or not at all; the same seed, the same content."""
+        ...
+
+
+def seed_of(seed: int, name: str) -> int:
+    """A seed for one file: its own among its siblings, the same whenever it is made."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:6])
