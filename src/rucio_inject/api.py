@@ -1,0 +1,106 @@
+"""The face of the library: inject a campaign's files, and learn what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from rucio_inject.campaign.schema import Campaign
+from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.facts import RSECounted
+from rucio_inject.factory import (
+    Folders,
+    Ports,
+    make_pipeline,
+    make_sampler,
+    make_source,
+    rule_requests,
+)
+from rucio_inject.monitor.figure import draw_figure_1
+from rucio_inject.monitor.series import Series
+from rucio_inject.pipeline import Outcome
+from rucio_inject.ports import FactSink, Ledger
+from rucio_inject.steps.discover import next_cycle
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
+
+# The counts from just before the first file show where the curves begin.
+BEFORE = timedelta(seconds=5)
+
+
+class Injector:
+    """Runs one campaign on one lake."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        ports: Ports,
+        ledger: Ledger,
+        onlookers: Sequence[FactSink] = (),
+        *,
+        new_cycle: bool = False,
+    ) -> None:
+        """`onlookers` are shown every fact after the ledger has it. `new_cycle`: when the last
+        cycle has ended, mock files of another one are made; else nothing is left to do."""
+        self._campaign = campaign
+        self._ports = ports
+        self._ledger = ledger
+        self._journal = Journal(ledger, onlookers, ports.clock)
+        fresh = new_cycle or not ledger.cycle
+        self._cycle = next_cycle(ledger) if fresh else ledger.cycle
+        self.folders = Folders(campaign.output_folder.absolute())
+
+    def prepare(self) -> Lake:
+        """Sign in, resolve what the campaign names, make its scope, set its RSE attributes.
+
+        UsageError if the lake does not have what the campaign names; nothing is changed then.
+        """
+        campaign, catalogue = self._campaign, self._ports.catalogue
+        lake = survey(catalogue, upload_rse=campaign.upload.rse, rules=rule_requests(campaign))
+        made = prepare_scope(catalogue, campaign.scope, lake.identity.account)
+        set_attributes(catalogue, campaign.rse_attributes)
+        return replace(lake, scope_made=made)
+
+    def run(self, lake: Lake) -> Outcome:
+        """Take the campaign's files as far as they go, counting the RSEs meanwhile.
+
+        Can be repeated at will: what is done is not done again.
+        """
+        self._make_folder()
+        source = make_source(self._campaign, self.folders, self._cycle)
+        pipeline = make_pipeline(
+            self._campaign, self._ports, self.folders, self._journal, lake, source
+        )
+        with make_sampler(self._campaign, self._ports, self.folders, lake):
+            return pipeline.run()
+
+    def _make_folder(self) -> None:
+        try:
+            self.folders.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the output folder {self.folders.output}: {error.strerror}",
+                hint="name another one: --output, or output: in the campaign",
+            ) from error
+
+    def counts(self) -> Sequence[RSECounted]:
+        """The counts of files and bytes taken while this cycle was worked on."""
+        files = self._ledger.files()
+        since = min((r.found_at for r in files), default=self._ports.clock.now()) - BEFORE
+        return Series(self.folders.series).read(since)
+
+    def draw_figure_1(self, lake: Lake) -> Path | None:
+        """Draw the counts in time, if there are any; needs the extra [science]."""
+        counts = self.counts()
+        if not counts:
+            return None
+        draw_figure_1(
+            counts,
+            self.folders.figure_1,
+            title=f"Files and bytes on the RSEs of campaign {self._campaign.campaign}",
+            rses=lake.all_rses(),
+            highlight=self._campaign.monitor.highlight,
+        )
+        return self.folders.figure_1

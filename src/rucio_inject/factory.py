@@ -1,0 +1,248 @@
+"""Where adapters meet steps: the one place that knows both a campaign's settings and the classes
+that serve them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rucio_inject.campaign.schema import Campaign, RawPayload, RootPayload
+from rucio_inject.campaign.schema import DirectorySource as DirectorySettings
+from rucio_inject.campaign.schema import ListingSource as ListingSettings
+from rucio_inject.campaign.schema import MockSource as MockSettings
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.names import (
+    Letter,
+    Telescope,
+    grammars,
+    metadata,
+    parse_name,
+    place,
+)
+from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.monitor.series import Sampler, Series
+from rucio_inject.pipeline import Pipeline, Steps
+from rucio_inject.ports import Analyser, Catalogue, Clock, Source, Storage
+from rucio_inject.rucio.session import Session, SignIn
+from rucio_inject.science.analyser import PhysicsAnalyser
+from rucio_inject.science.content import RawContent, RootContent
+from rucio_inject.sources.directory import DirectorySource
+from rucio_inject.sources.listing import ListingSource
+from rucio_inject.sources.mock import MockPlan, MockSource
+from rucio_inject.sources.payload import Payload
+from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
+from rucio_inject.steps.discover import Discover, Place
+from rucio_inject.steps.expire import ConfirmGone, EndRules, FreeSources
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.measure import MeasureFiles
+from rucio_inject.steps.organise import Organise
+from rucio_inject.steps.prepare import Lake, check_quota
+from rucio_inject.steps.upload import CompareWithCatalogue, RegisterFiles, UploadFiles
+from rucio_inject.steps.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world that a campaign works on."""
+
+    catalogue: Catalogue
+    storage: Storage
+    analyser: Analyser | None
+    clock: Clock
+
+
+def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool) -> Ports:
+    """A real Rucio, signed in to with these options."""
+    # Rucio decides at import whether it is a client; a server's own rucio.cfg must not mislead it.
+    os.environ.setdefault("RUCIO_CLIENT_MODE", "1")
+    session = Session(sign_in)
+    session.client()
+    # Rucio reads its configuration when it is imported, so it is imported after signing in.
+    from rucio_inject.rucio.catalogue import RucioCatalogue  # noqa: PLC0415
+    from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
+
+    analyser = PhysicsAnalyser() if analyse else None
+    return Ports(RucioCatalogue(session), RucioStorage(session), analyser, clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a campaign keeps what it makes, below its output folder."""
+
+    output: Path
+
+    @property
+    def source(self) -> Path:
+        """Files made by mock and listing sources."""
+        return self.output / "source"
+
+    @property
+    def read_back(self) -> Path:
+        """Files read back from the lake."""
+        return self.output / "read-back"
+
+    @property
+    def uploads(self) -> Path:
+        """Uploads that are being looked at again."""
+        return self.output / "uploads"
+
+    @property
+    def series(self) -> Path:
+        """Counts in time."""
+        return self.output / "counts.jsonl"
+
+    @property
+    def figure_1(self) -> Path:
+        """Files and bytes on the RSEs in time."""
+        return self.output / "figure1.png"
+
+
+def rule_requests(campaign: Campaign) -> tuple[RuleRequest, ...]:
+    """The campaign's rules."""
+    default = campaign.end.lifetime if campaign.end else 0
+    return tuple(
+        RuleRequest(rule.rse_expression, rule.copies, rule.lifetime or default, rule.activity)
+        for rule in campaign.rules
+    )
+
+
+def landing_rule(campaign: Campaign) -> RuleRequest:
+    """The rule that keeps the uploaded replicas where they are for as long as others may need
+    them as their source: Rucio's reaper might take them between two tries (rucio issue 6513)."""
+    return RuleRequest(campaign.upload.rse, 1, campaign.end.lifetime if campaign.end else 0)
+
+
+def all_rules(campaign: Campaign) -> tuple[RuleRequest, ...]:
+    """The landing rule first, then the campaign's; no RSE is asked for twice."""
+    landing, rules = landing_rule(campaign), rule_requests(campaign)
+    if any(rule.rse_expression == landing.rse_expression for rule in rules):
+        return rules
+    return (landing, *rules)
+
+
+def make_source(campaign: Campaign, folders: Folders, cycle: int) -> Source:
+    """The campaign's source, for a cycle (1 the first): mock files differ from cycle to cycle."""
+    match campaign.source:
+        case MockSettings() as mock:
+            return MockSource(mock_plan(mock, cycle), folders.source, payload(mock.payload))
+        case DirectorySettings() as directory:
+            return DirectorySource(
+                directory.path, pattern=directory.pattern, recursive=directory.recursive
+            )
+        case ListingSettings() as listing:
+            return ListingSource(
+                listing.path, folders.source, payload(listing.payload), seed=listing.seed
+            )
+
+
+def mock_plan(mock: MockSettings, cycle: int) -> MockPlan:
+    """What the mock files of a cycle are called."""
+    return MockPlan(
+        seed=mock.seed,
+        cycle=cycle,
+        night=mock.night,
+        target=mock.target,
+        wobble=mock.wobble,
+        runs=mock.runs,
+        subruns=mock.subruns,
+        telescopes=tuple(Telescope(telescope) for telescope in mock.telescopes),
+        letters=tuple(Letter(letter) for letter in mock.types),
+    )
+
+
+def payload(settings: RootPayload | RawPayload) -> Payload:
+    """What makes the content of a generated file."""
+    if isinstance(settings, RawPayload):
+        return RawContent(settings.size)
+    return RootContent(settings.events)
+
+
+def make_pipeline(
+    campaign: Campaign,
+    ports: Ports,
+    folders: Folders,
+    journal: Journal,
+    lake: Lake,
+    source: Source,
+) -> Pipeline:
+    """Every step of a campaign, on a lake that has been surveyed."""
+    rse, account, catalogue = campaign.upload.rse, lake.identity.account, ports.catalogue
+    access = campaign.access
+    end = campaign.end
+    requests = rule_requests(campaign)
+    steps = Steps(
+        discover=Discover(journal, source, placing(campaign)),
+        measure=MeasureFiles(journal, source, campaign.upload.workers),
+        compare=CompareWithCatalogue(journal, catalogue, rse),
+        check_quota=lambda size: check_quota(catalogue, lake, requests, size),
+        upload=UploadFiles(
+            journal,
+            source,
+            ports.storage,
+            rse=rse,
+            work=folders.uploads,
+            workers=campaign.upload.workers,
+        ),
+        register=RegisterFiles(journal, catalogue, rse),
+        organise=Organise(journal, catalogue, account=account, rules=all_rules(campaign)),
+        watch=Watch(journal, catalogue, account=account, deadline=campaign.replication.deadline),
+        access=AccessFiles(
+            journal,
+            catalogue,
+            ports.storage,
+            folder=folders.read_back,
+            workers=access.workers,
+        ),
+        analyse=AnalyseFiles(journal, ports.analyser, folders.output) if ports.analyser else None,
+        tidy=RemoveCopies(None if access.keep else folders.read_back),
+        end=EndRules(journal, catalogue, lifetimes(campaign), end.lifetime) if end else None,
+        confirm=ConfirmGone(
+            journal,
+            catalogue,
+            ports.storage,
+            account=account,
+            deadline=end.deadline + max(lifetimes(campaign).values()),
+        )
+        if end
+        else None,
+        free=FreeSources(journal, real_ones_too=getattr(campaign.source, "free", False)),
+    )
+    return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
+
+
+def lifetimes(campaign: Campaign) -> dict[str, int]:
+    """Seconds that each rule lives once everything was read back, by RSE expression."""
+    return {rule.rse_expression: rule.lifetime for rule in all_rules(campaign)}
+
+
+def placing(campaign: Campaign) -> Callable[[str], Place]:
+    """From a path to its place in the catalogue, by the campaign's naming."""
+    scope, naming = campaign.scope, campaign.naming
+    chosen = grammars(naming.grammars)
+
+    def placed(path: str) -> Place:
+        name = parse_name(path, chosen)
+        names = place(name, naming.dataset, naming.containers)
+        return Place(
+            did=DID(scope, names.did_name),
+            dataset=DID(scope, names.dataset),
+            containers=tuple(DID(scope, container) for container in names.containers),
+            metadata=metadata(name),
+        )
+
+    return placed
+
+
+def make_sampler(campaign: Campaign, ports: Ports, folders: Folders, lake: Lake) -> Sampler:
+    """What counts the campaign's RSEs while it runs."""
+    return Sampler(
+        ports.catalogue,
+        ports.storage,
+        ports.clock,
+        rses=lake.all_rses(),
+        interval=campaign.monitor.interval,
+        series=Series(folders.series),
+    )

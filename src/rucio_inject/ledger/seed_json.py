@@ -1,0 +1,61 @@
+"""The JSON ledger in the shape that the MAGIC group's scripts wrote in 2020.
+
+    {"<file name>": {"Scope": …, "Replicated": {
+        "Local":        {"registered": …, "checksum": <md5>, "path": …},
+        "<RSE or RSE expression>": {"registered": …, "downloaded": …, "checksum": <md5>}}}}
+
+The keys of `Replicated` are RSEs and expressions as the campaign asks for them, and the RSEs that
+served a download. Times are UTC, to the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.injection import FileRecord, RuleRecord
+
+Entry = dict[str, str]
+
+
+def seed_ledger(
+    files: Iterable[FileRecord], rules: Iterable[RuleRecord]
+) -> dict[str, dict[str, object]]:
+    """The ledger's content, of files that have been measured."""
+    of_dataset: dict[DID, list[RuleRecord]] = {}
+    for rule in rules:
+        of_dataset.setdefault(rule.dataset, []).append(rule)
+    return {
+        record.did.name: {
+            "Scope": record.did.scope,
+            "Replicated": _replicated(record, of_dataset.get(record.dataset, ())),
+        }
+        for record in files
+        if record.measure is not None
+    }
+
+
+def _replicated(record: FileRecord, rules: Sequence[RuleRecord]) -> Mapping[str, Entry]:
+    local: Entry = {}
+    if record.measure is not None and record.measured_at is not None:
+        local = {
+            "registered": _time(record.measured_at),
+            "checksum": record.measure.md5,
+            "path": record.path,
+        }
+    entries: dict[str, Entry] = {"Local": local}
+    for rule in rules:
+        entries[rule.rse_expression] = {"registered": _time(rule.made_at)}
+    for rse, replica in record.replicas.items():
+        entry = entries.setdefault(rse, {})
+        if replica.registered_at is not None:
+            entry.setdefault("registered", _time(replica.registered_at))
+        if replica.read_back_at is not None and replica.read_back is not None:
+            entry["downloaded"] = _time(replica.read_back_at)
+            entry["checksum"] = replica.read_back.md5
+    return {key: entry for key, entry in entries.items() if entry}
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,181 @@
+"""Reading every promised replica back, and comparing it with what went in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import (
+    AnalysisFailed,
+    ChecksumMismatch,
+    InjectError,
+    ReplicaMissing,
+)
+from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead
+from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.measure import measure_file
+from rucio_inject.steps.pool import in_threads
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """One replica that was read back."""
+
+    rse: str
+    pfn: str
+    measure: Measure
+    path: Path
+
+
+class AccessFiles:
+    """Reads each file from every RSE that should hold it; one copy of each stays for analysis."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        storage: Storage,
+        *,
+        folder: Path,
+        workers: int,
+    ) -> None:
+        """`folder` takes the bytes, below a folder for each RSE."""
+        self._journal = journal
+        self._catalogue = catalogue
+        self._storage = storage
+        self._folder = folder
+        self._workers = workers
+
+    def run(self, files: Sequence[FileRecord]) -> Mapping[DID, Path]:
+        """Read the REPLICATED ones back; gives a local copy of each that is VERIFIED now.
+
+        A replica that cannot be read, or is not the same, sets its file aside: its rules are kept.
+        """
+        replicated = [record for record in files if record.state is FileState.REPLICATED]
+        copies: dict[DID, Path] = {}
+        for record, outcome in self._read(replicated, all_rses=True):
+            if isinstance(outcome, InjectError):
+                self._journal.tell([self._journal.failed(record.did, outcome)])
+                continue
+            facts = self._compared(record, outcome)
+            self._journal.tell(facts)
+            if isinstance(facts[-1], FileVerified):
+                copies[record.did] = outcome[-1].path
+        return copies
+
+    def read_one(self, files: Sequence[FileRecord]) -> Mapping[DID, Path]:
+        """Read one replica of each file that was verified earlier, for use; what cannot be read
+        now is left out, since the proof is on record already."""
+        return {
+            record.did: outcome[-1].path
+            for record, outcome in self._read(files, all_rses=False)
+            if not isinstance(outcome, InjectError)
+        }
+
+    def _read(
+        self, files: Sequence[FileRecord], *, all_rses: bool
+    ) -> Iterator[tuple[FileRecord, list[ReadBack] | InjectError]]:
+        known = self._catalogue.look_up([record.did for record in files]) if files else {}
+
+        def read(record: FileRecord) -> list[ReadBack]:
+            rses = list(record.replicas) if all_rses else list(record.replicas)[-1:]
+            return self._read_back(record, rses, known.get(record.did))
+
+        clock = self._journal.clock
+        for batch in in_threads(files, read, workers=self._workers, clock=clock):
+            yield from batch
+
+    def _read_back(
+        self, record: FileRecord, rses: Sequence[str], known: KnownFile | None
+    ) -> list[ReadBack]:
+        read: list[ReadBack] = []
+        for rse in rses:
+            replica = known.replicas.get(rse) if known else None
+            if replica is None or not replica.available or replica.pfn is None:
+                raise ReplicaMissing(
+                    f"{record.did} should be at {rse}, but the catalogue offers no replica there",
+                    hint=f"rucio replica list file {record.did} --all-states",
+                )
+            path = self._folder / rse / record.did.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._storage.get(rse, replica.pfn, path)
+            if read:
+                # The bytes of the RSE before have been measured: one copy a file is enough.
+                read[-1].path.unlink()
+            read.append(ReadBack(rse, replica.pfn, measure_file(path), path))
+        return read
+
+    def _compared(self, record: FileRecord, replicas: Sequence[ReadBack]) -> list[Fact]:
+        now = self._journal.clock.now()
+        facts: list[Fact] = [
+            ReplicaRead(at=now, did=record.did, rse=back.rse, pfn=back.pfn, measure=back.measure)
+            for back in replicas
+        ]
+        wrong = [
+            f"{back.rse} ({', '.join(differences)})"
+            for back in replicas
+            if record.measure and (differences := record.measure.differences(back.measure))
+        ]
+        if not wrong:
+            return [*facts, FileVerified(at=now, did=record.did)]
+        error = ChecksumMismatch(
+            f"{record.did} came back with other bytes from {', '.join(wrong)}",
+            hint="its rules are kept; declare the bad replica so that Rucio makes a new one: "
+            "rucio replica state update bad",
+        )
+        return [*facts, self._journal.failed(record.did, error)]
+
+
+class AnalyseFiles:
+    """Lets an application use the bytes that came from the lake, and keeps what it made."""
+
+    def __init__(self, journal: Journal, analyser: Analyser, out: Path) -> None:
+        self._journal = journal
+        self._analyser = analyser
+        self._out = out
+
+    def run(self, copies: Mapping[DID, Path]) -> Analysis | None:
+        """Analyse the ROOT files among local copies; None if there are none.
+
+        A file that does not open as ROOT is verified all the same: its bytes are the source's.
+        AnalysisFailed if nothing could be made at all.
+        """
+        files = [path for path in copies.values() if path.suffix == ".root"]
+        if not files:
+            return None
+        self._out.mkdir(parents=True, exist_ok=True)
+        made = self._analyser.analyse(files, self._out)
+        if not made.files:
+            reasons = "; ".join(f"{path.name}: {error.message}" for path, error in made.failures)
+            raise AnalysisFailed(f"none of {len(files)} files could be used: {reasons}")
+        self._journal.tell(
+            [
+                AnalysisMade(
+                    at=self._journal.clock.now(),
+                    files=made.files,
+                    events=made.events,
+                    headline=made.headline,
+                    paths=tuple(str(path) for path in made.paths),
+                )
+            ]
+        )
+        return made
+
+
+class RemoveCopies:
+    """Removes what was read back, once it has been used."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` None: keep it."""
+        self._folder = folder
+
+    def run(self) -> None:
+        """Remove the folder and all that is in it; it holds nothing but local copies."""
+        if self._folder is not None and self._folder.exists():
+            shutil.rmtree(self._folder)

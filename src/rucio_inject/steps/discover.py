@@ -1,0 +1,100 @@
+"""Finding files: each gets its DID, dataset and containers from its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import NameRefused
+from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
+from rucio_inject.domain.injection import FileState
+from rucio_inject.ports import Ledger, Source, SourceFile
+from rucio_inject.steps.journal import Journal
+
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file belongs in the catalogue."""
+
+    did: DID
+    dataset: DID
+    containers: tuple[DID, ...]
+    metadata: Mapping[str, str | int]
+
+
+def next_cycle(ledger: Ledger) -> int:
+    """The cycle that a new file belongs to: the one under way, or the one after the last."""
+    return ledger.cycle + 1 if ledger.cycle_ended or not ledger.cycle else ledger.cycle
+
+
+class Discover:
+    """Asks a source what there is, and puts it on record."""
+
+    def __init__(self, journal: Journal, source: Source, place: Callable[[str], Place]) -> None:
+        """`place` gives a path its place in the catalogue, or raises NameRefused."""
+        self._journal = journal
+        self._source = source
+        self._place = place
+
+    def run(self) -> int:
+        """Put everything found on record; how many names were skipped.
+
+        A file that is on record already stays as it is, unless it had failed: then it goes on
+        from where it came from, since asking again is what a person does who has mended the cause.
+        """
+        skipped = 0
+        facts: list[Fact] = []
+        taken: dict[DID, str] = {}
+        for offered in self._source.files():
+            fact = self._fact(offered, taken)
+            if isinstance(fact, FileFound) and self._journal.ledger.cycle != fact.cycle:
+                self._journal.tell([CycleBegun(at=fact.at, cycle=fact.cycle)])
+            if fact is not None:
+                facts.append(fact)
+            skipped += isinstance(fact, NameSkipped)
+            if len(facts) >= BATCH:
+                self._journal.tell(facts)
+                facts = []
+        self._journal.tell(facts)
+        return skipped
+
+    def _fact(self, offered: SourceFile, taken: dict[DID, str]) -> Fact | None:
+        path = str(offered.path)
+        try:
+            place = self._place(path)
+            if place.did in taken:
+                raise NameRefused(
+                    f"{path} would be {place.did}, as {taken[place.did]} is already",
+                    hint="two files of one name: rename one, or inject them in two campaigns",
+                )
+        except NameRefused as error:
+            return self._skipped(path, error)
+        taken[place.did] = path
+        record = self._journal.ledger.file(place.did)
+        now = self._journal.clock.now()
+        if record is None:
+            return FileFound(
+                at=now,
+                did=place.did,
+                path=path,
+                dataset=place.dataset,
+                containers=place.containers,
+                cycle=next_cycle(self._journal.ledger),
+                generated=offered.generated,
+                metadata=place.metadata,
+            )
+        if record.state is FileState.QUARANTINED:
+            return FileRetried(at=now, did=place.did)
+        return None
+
+    def _skipped(self, path: str, error: NameRefused) -> NameSkipped:
+        return NameSkipped(
+            at=self._journal.clock.now(),
+            path=path,
+            code=error.code,
+            reason=error.message,
+            hint=error.hint,
+        )

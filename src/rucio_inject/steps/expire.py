@@ -1,0 +1,211 @@
+"""The end: rules get their lifetime, and then it is proved that the replicas are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import NotFound, StorageRefused
+from rucio_inject.domain.facts import (
+    CollectionGone,
+    Fact,
+    FileExpiring,
+    FileGone,
+    ReplicaGone,
+    RuleEnding,
+    RuleGone,
+    SourceFreed,
+)
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
+from rucio_inject.domain.rule import RuleView
+from rucio_inject.domain.story import replicas_left
+from rucio_inject.ports import Catalogue, KnownFile, Storage
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.organise import in_cycle_order
+from rucio_inject.steps.pace import Pace
+
+# The undertaker takes what has expired: a second is as good as never having had a lifetime.
+COLLECTION_LIFETIME = 1
+
+
+class EndRules:
+    """Gives the rules of verified datasets their end."""
+
+    def __init__(
+        self, journal: Journal, catalogue: Catalogue, lifetimes: Mapping[str, int], default: int
+    ) -> None:
+        """`lifetimes`: seconds by RSE expression; `default` for the others."""
+        self._journal = journal
+        self._catalogue = catalogue
+        self._lifetimes = lifetimes
+        self._default = default
+
+    def run(self, files: Sequence[FileRecord]) -> Mapping[DID, str]:
+        """End the rules of datasets whose every file is VERIFIED; gives the others, and why not.
+
+        A dataset with a file that was not read back is left alone, whoever put it there: the
+        replicas that its rules keep may be the last good ones.
+        """
+        kept: dict[DID, str] = {}
+        for dataset in in_cycle_order([r for r in files if _is_in_the_lake(r)]):
+            self._journal.clock.check()
+            inside = [r for r in files if r.dataset == dataset and _is_in_the_lake(r)]
+            unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]
+            ready = [r for r in inside if r.state is FileState.VERIFIED]
+            if unproved:
+                kept[dataset] = f"{len(unproved)} of its {len(inside)} files are not verified"
+            elif ready and (strangers := self._strangers(dataset, inside)):
+                kept[dataset] = f"it holds {strangers} files that this campaign did not verify"
+            elif ready:
+                self._end(dataset, ready)
+        return kept
+
+    def _strangers(self, dataset: DID, ours: Sequence[FileRecord]) -> int:
+        return len(set(self._catalogue.contents(dataset)) - {record.did for record in ours})
+
+    def _end(self, dataset: DID, files: Sequence[FileRecord]) -> None:
+        now = self._journal.clock.now
+        for rule in self._journal.ledger.rules():
+            if rule.dataset != dataset or rule.gone_at is not None:
+                continue
+            lifetime = self._lifetimes.get(rule.rse_expression, self._default)
+            self._journal.tell([RuleEnding(at=now(), rule_id=rule.rule_id, lifetime=lifetime)])
+            try:
+                self._catalogue.end_rule(rule.rule_id, lifetime)
+            except NotFound:
+                # It ended already: an earlier run was stopped between asking and noting.
+                self._journal.tell([RuleGone(at=now(), rule_id=rule.rule_id)])
+        self._journal.tell(FileExpiring(at=now(), did=record.did) for record in files)
+
+
+def _is_in_the_lake(record: FileRecord) -> bool:
+    """Whether a file is, or may be, in its dataset: one set aside before that does not count."""
+    if record.state is FileState.QUARANTINED and record.failure is not None:
+        return reached(record.failure.came_from, FileState.REGISTERED)
+    return reached(record.state, FileState.REGISTERED)
+
+
+class ConfirmGone:
+    """Waits until neither catalogue nor storage has the replicas, and then the collections."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        storage: Storage,
+        *,
+        account: str,
+        deadline: float,
+    ) -> None:
+        """`deadline`: seconds from now, the rules' lifetime included."""
+        self._journal = journal
+        self._catalogue = catalogue
+        self._storage = storage
+        self._account = account
+        self._deadline = deadline
+
+    def run(self, files: Sequence[FileRecord]) -> Sequence[DID]:
+        """Wait for EXPIRING files to be GONE; gives those that are not at the deadline."""
+        waiting = [record.did for record in files if record.state is FileState.EXPIRING]
+        pace = Pace(self._journal.clock, self._deadline)
+        while waiting:
+            waiting = self._still_there(waiting)
+            self._note_rules_gone()
+            if not waiting or pace.over():
+                break
+            pace.wait()
+        if not waiting:
+            self._end_collections(pace)
+        return waiting
+
+    def _still_there(self, dids: Sequence[DID]) -> list[DID]:
+        known = self._catalogue.look_up(dids)
+        there: list[DID] = []
+        facts: list[Fact] = []
+        for did in dids:
+            record = self._journal.ledger.file(did)
+            if record is None:
+                continue
+            left = list(replicas_left(record.replicas))
+            for rse in tuple(left):
+                if self._replica_gone(record, rse, known.get(did)):
+                    left.remove(rse)
+                    facts.append(ReplicaGone(at=self._journal.clock.now(), did=did, rse=rse))
+            if left:
+                there.append(did)
+            else:
+                facts.append(FileGone(at=self._journal.clock.now(), did=did))
+        self._journal.tell(facts)
+        return there
+
+    def _replica_gone(self, record: FileRecord, rse: str, known: KnownFile | None) -> bool:
+        if known is not None and rse in known.replicas:
+            return False
+        pfn = record.replicas[rse].pfn
+        # Rucio's posix protocol reports a file deleted that it could not delete: look for it.
+        return pfn is None or not self._storage.exists(rse, pfn)
+
+    def _note_rules_gone(self) -> None:
+        ending = [r for r in self._journal.ledger.rules() if r.ending_at and not r.gone_at]
+        live = self._live({rule.dataset for rule in ending}) if ending else set()
+        now = self._journal.clock.now()
+        self._journal.tell(
+            RuleGone(at=now, rule_id=rule.rule_id) for rule in ending if rule.rule_id not in live
+        )
+
+    def _live(self, datasets: set[DID]) -> set[str]:
+        views: Sequence[RuleView] = self._catalogue.rules(sorted(datasets), self._account)
+        return {view.rule_id for view in views}
+
+    def _end_collections(self, pace: Pace) -> None:
+        """Expire datasets that are through, then containers left empty, innermost first."""
+        inside = [r for r in self._journal.ledger.files() if _is_in_the_lake(r)]
+        busy = {record.dataset for record in inside if record.state is not FileState.GONE}
+        through = [record for record in inside if record.dataset not in busy]
+        self._expire(in_cycle_order(through), pace)
+        chains = {record.containers for record in through}
+        for level in reversed(range(max(map(len, chains), default=0))):
+            self._expire(sorted({chain[level] for chain in chains if len(chain) > level}), pace)
+
+    def _expire(self, collections: Sequence[DID], pace: Pace) -> None:
+        ours = self._journal.ledger.collections()
+        left = [did for did in collections if did in ours]
+        absent = self._catalogue.missing(left) if left else frozenset()
+        empty = [did for did in left if did not in absent and not self._catalogue.contents(did)]
+        for did in empty:
+            self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
+        pace.hurry()
+        while empty and not pace.over():
+            absent |= self._catalogue.missing(empty)
+            empty = [did for did in empty if did not in absent]
+            if empty:
+                pace.wait()
+        now = self._journal.clock.now()
+        self._journal.tell(CollectionGone(at=now, did=did) for did in sorted(absent))
+
+
+class FreeSources:
+    """Removes source copies of verified files: generated ones, and others if asked to."""
+
+    def __init__(self, journal: Journal, *, real_ones_too: bool) -> None:
+        self._journal = journal
+        self._real_ones_too = real_ones_too
+
+    def run(self, files: Sequence[FileRecord]) -> None:
+        """Remove what may be removed. StorageRefused if the disk does not let us."""
+        for record in files:
+            self._journal.clock.check()
+            ours = record.generated or self._real_ones_too
+            verified = reached(record.state, FileState.VERIFIED)
+            if not (ours and verified and record.source is SourceCopy.KEPT):
+                continue
+            path = Path(record.path)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageRefused(
+                    f"cannot remove the source copy {path}: {error.strerror}",
+                    hint="mend its folder's permissions, then run the same command again",
+                ) from error
+            self._journal.tell([SourceFreed(at=self._journal.clock.now(), did=record.did)])

@@ -1,0 +1,33 @@
+"""How a step tells what happened: to the ledger first, then to whoever looks on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import InjectError
+from rucio_inject.domain.facts import Fact, FileFailed
+from rucio_inject.ports import Clock, FactSink, Ledger
+
+
+class Journal:
+    """Passes facts on: they are durable before anybody is shown them."""
+
+    def __init__(self, ledger: Ledger, onlookers: Sequence[FactSink], clock: Clock) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self._onlookers = onlookers
+
+    def tell(self, facts: Iterable[Fact]) -> None:
+        """Record facts, in their order. LedgerError if they cannot be made durable."""
+        told = list(facts)
+        if told:
+            self.ledger.record(told)
+            for onlooker in self._onlookers:
+                onlooker.record(told)
+
+    def failed(self, did: DID, error: InjectError) -> FileFailed:
+        """The fact that a file cannot go on."""
+        return FileFailed(
+            at=self.clock.now(), did=did, code=error.code, reason=error.message, hint=error.hint
+        )

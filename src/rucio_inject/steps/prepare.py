@@ -1,0 +1,117 @@
+"""Before anything is made: who we are, what the campaign's words mean on this lake, and whether
+the lake will take what we bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rucio_inject.domain.errors import (
+    CatalogueRefused,
+    NotFound,
+    NotPermitted,
+    QuotaExceeded,
+    UsageError,
+)
+from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.ports import AttributeValue, Catalogue, Identity
+
+Attributes = Mapping[str, Mapping[str, AttributeValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """What a campaign's words mean on this lake: RSEs by RSE expression."""
+
+    identity: Identity
+    upload_rse: str
+    rses: Mapping[str, tuple[str, ...]]
+    scope_made: bool = False
+
+    def all_rses(self) -> tuple[str, ...]:
+        """Every RSE that may hold a file of the campaign, the upload RSE first."""
+        others = {rse for rses in self.rses.values() for rse in rses} - {self.upload_rse}
+        return (self.upload_rse, *sorted(others))
+
+
+def survey(
+    catalogue: Catalogue,
+    *,
+    upload_rse: str,
+    rules: Sequence[RuleRequest],
+) -> Lake:
+    """Sign in and resolve every RSE and expression; changes nothing.
+
+    UsageError if the lake has no such RSE, or too few for a rule's copies.
+    """
+    identity = catalogue.whoami()
+    if _resolved(catalogue, upload_rse, "upload.rse") != (upload_rse,):
+        raise UsageError(f"upload.rse: {upload_rse!r} is no single RSE")
+    rses = {}
+    for number, rule in enumerate(rules):
+        where = f"rules.{number}.rse_expression"
+        found = rses[rule.rse_expression] = _resolved(catalogue, rule.rse_expression, where)
+        if len(found) < rule.copies:
+            raise UsageError(
+                f"{where}: {rule.copies} copies asked for, but {rule.rse_expression!r} is only "
+                f"{', '.join(found)}",
+                hint="ask for fewer copies, or widen the expression",
+            )
+    return Lake(identity, upload_rse, rses)
+
+
+def _resolved(catalogue: Catalogue, expression: str, where: str) -> tuple[str, ...]:
+    try:
+        return catalogue.resolve(expression)
+    except (NotFound, CatalogueRefused) as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def prepare_scope(catalogue: Catalogue, scope: str, account: str) -> bool:
+    """Make the scope if it is missing; whether it was made."""
+    return catalogue.ensure_scope(scope, account)
+
+
+def set_attributes(catalogue: Catalogue, attributes: Attributes) -> None:
+    """Set RSE attributes as asked, and read them back.
+
+    UsageError for an RSE that is not there; NotPermitted if the lake has other values afterwards.
+    """
+    for rse, wanted in attributes.items():
+        try:
+            have = catalogue.rse_attributes(rse)
+        except NotFound as error:
+            raise UsageError(f"rse_attributes.{rse}: {error.message}", hint=error.hint) from error
+        for key, value in wanted.items():
+            if have.get(key) != value:
+                catalogue.set_rse_attribute(rse, key, value)
+        have = catalogue.rse_attributes(rse)
+        wrong = {key: have.get(key) for key, value in wanted.items() if have.get(key) != value}
+        if wrong:
+            raise NotPermitted(
+                f"RSE {rse} has {wrong} after these attributes were set to "
+                f"{ {key: wanted[key] for key in wrong} }",
+                hint="does the site's policy allow it? `rucio rse attribute list` shows them",
+            )
+
+
+def check_quota(catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest], size: int) -> None:
+    """Whether the account may bring `size` more bytes to where the rules want them.
+
+    QuotaExceeded names the RSEs and what is left there; nothing has been touched then.
+    """
+    account = lake.identity.account
+    left = {rse: catalogue.quota(account, rse).left for rse in lake.all_rses()}
+    wanted = [RuleRequest(lake.upload_rse), *rules]
+    choices = {lake.upload_rse: (lake.upload_rse,), **lake.rses}
+    for rule in wanted:
+        among = choices[rule.rse_expression]
+        roomy = [rse for rse in among if (room := left[rse]) is None or room >= size]
+        if len(roomy) < rule.copies:
+            there = ", ".join(f"{rse}: {left[rse]} bytes" for rse in among if rse not in roomy)
+            raise QuotaExceeded(
+                f"account {account} has no quota for {size} bytes at {rule.rse_expression} "
+                f"(left at {there})",
+                hint=f"an administrator gives it: rucio account limit add {account} --rse RSE "
+                "--bytes N",
+            )
