@@ -1,0 +1,87 @@
+"""The command `rucio-inject`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from rucio_inject import __version__
+from rucio_inject.domain.errors import CampaignInvalid, InjectError, Interrupted
+
+# Loaded when they are asked for, so that help comes at once and needs no server and no extra.
+_COMMANDS = {
+    "campaign": ("rucio_inject.cli.campaign", "Check a campaign file, or explain its keys."),
+    "lake": ("rucio_inject.cli.lake", "A real Rucio and its storages, on this machine."),
+    "names": ("rucio_inject.cli.names", "Show what follows from file names."),
+    "run": ("rucio_inject.cli.run", "Run a campaign, or go on with it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands' names, sorted."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command; None if there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Inject telescope files into a Rucio data lake, and prove every step.
+
+    \b
+    Exit codes: 0 done, 1 error, 2 usage or campaign file, 3 some files failed,
+    4 a checksum did not match, 5 deadline or try again later, 6 sign-in,
+    7 a rule is STUCK or SUSPENDED, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        result: Any = cli.main(given, prog_name="rucio-inject", standalone_mode=False)
+    except InjectError as error:
+        # Late, so that help does not pay for it.
+        from rucio_inject.cli.exit_codes import of_error  # noqa: PLC0415
+
+        tell(error, verbose="-vv" in given)
+        sys.exit(of_error(error))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped at once; run the same command again to go on", err=True)
+        sys.exit(130)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def tell(error: InjectError, *, verbose: bool = False) -> None:
+    """Say what went wrong, why, and what to do next, on standard error."""
+    if verbose:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    label = "stopped: " if isinstance(error, Interrupted) else "error: "
+    click.echo(click.style(label, fg="red", bold=True) + error.message, err=True)
+    if isinstance(error, CampaignInvalid):
+        for line, where, reason in error.problems:
+            click.echo(f"  line {line}: {where + ': ' if where else ''}{reason}", err=True)
+    if error.hint:
+        click.echo(click.style("  → ", bold=True) + error.hint, err=True)

@@ -1,0 +1,206 @@
+"""`rucio-inject names`: what the names in a list tell, and what Rucio would be told of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from rucio_inject.domain.errors import NameRefused, UsageError
+from rucio_inject.domain.names import (
+    DEFAULT_CONTAINERS,
+    DEFAULT_DATASET,
+    GRAMMARS,
+    Grammar,
+    check_templates,
+    grammars,
+    metadata,
+    parse_name,
+    place,
+)
+
+SCHEMA = 1
+EXIT_SOME_REFUSED = 3
+EXIT_READER_GONE = 141  # what a shell reports for a program that SIGPIPE ended
+LINE_LENGTH = 4096  # the longest path that Linux takes
+SHOWN_LENGTH = 100  # of a line that is longer
+
+_Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How names are read: grammars, and templates of dataset and containers."""
+
+    grammars: tuple[Grammar, ...]
+    dataset: str
+    containers: tuple[str, ...]
+
+    def understand(self, path: str) -> _Line:
+        """What one name tells, as the keys that the command's help lists."""
+        if len(path) > LINE_LENGTH:
+            message = f"the line is longer than {LINE_LENGTH} characters"
+            hint = "a list has one name a line; is this a data file itself?"
+            return {
+                "name": path[:SHOWN_LENGTH] + "…",
+                "error": {"code": NameRefused.code, "message": message, "hint": hint},
+            }
+        try:
+            name = parse_name(path, self.grammars)
+            placement = place(name, self.dataset, self.containers)
+        except NameRefused as refused:
+            error = {"code": refused.code, "message": refused.message, "hint": refused.hint}
+            return {"name": path, "error": error}
+        return {
+            "name": name.name,
+            "fields": name.fields(),
+            "did_name": placement.did_name,
+            "dataset": placement.dataset,
+            "containers": placement.containers,
+            "metadata": metadata(name),
+        }
+
+
+@click.command()
+@click.argument("lists", nargs=-1, required=True, metavar="FILE... | -")
+@click.option(
+    "--grammar",
+    "keys",
+    multiple=True,
+    type=click.Choice(list(GRAMMARS)),
+    help="Grammar that a name may be of; may be given again.  [default: all]",
+)
+@click.option(
+    "--dataset",
+    metavar="TEMPLATE",
+    default=DEFAULT_DATASET,
+    show_default=True,
+    help="Template of the dataset's name.",
+)
+@click.option(
+    "--container",
+    "containers",
+    metavar="TEMPLATE",
+    multiple=True,
+    default=DEFAULT_CONTAINERS,
+    show_default=True,
+    help="Template of a container's name, outermost first; may be given again.",
+)
+def names(
+    lists: tuple[str, ...], keys: tuple[str, ...], dataset: str, containers: tuple[str, ...]
+) -> None:
+    """Show what file names tell: one JSON object a line.
+
+    FILE is a text file with one name a line, with or without folders; `-` is standard input.
+    Blank lines are passed over. Nothing is asked of Rucio, and the named files are not needed.
+
+    Every object has schema (1), list, line (counted from 1) and name. A name that is understood
+    also has fields, did_name (as Rucio's generic schema takes it), dataset, containers (outermost
+    first) and metadata; one that is not has error, with code, message and hint.
+
+    Exit code: 0 if every name was understood, 3 if some were not, 141 if the reader of the output
+    went away.
+    """
+    try:
+        check_templates(dataset, containers)
+    except ValueError as error:
+        raise UsageError(
+            str(error),
+            hint="templates are text with fields in braces, as in {run}.{level}_{telescope}",
+        ) from error
+    for path in lists:
+        _check_list(path)
+    reading = _Reading(grammars(keys or tuple(GRAMMARS)), dataset, containers)
+    try:
+        refused = _write(reading, lists, sys.stdout)
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(EXIT_READER_GONE)
+    if refused:
+        sys.exit(EXIT_SOME_REFUSED)
+
+
+def _write(reading: _Reading, lists: Sequence[str], out: TextIO) -> int:
+    """Write a line for every name; the number of those refused."""
+    refused = 0
+    for path in lists:
+        for number, text in _lines(path):
+            told = reading.understand(text)
+            refused += "error" in told
+            out.write(json.dumps({"schema": SCHEMA, "list": path, "line": number, **told}) + "\n")
+            if path == "-":
+                out.flush()  # somebody may be typing, or following a list that grows
+    out.flush()
+    return refused
+
+
+def _check_list(path: str) -> None:
+    """UsageError for a list that cannot be read, before anything is written."""
+    if path == "-":
+        return
+    where = Path(path)
+    if not where.exists():
+        raise UsageError(
+            f"list {path!r} is not there",
+            hint="FILE is a text file with one name a line; for names themselves use: "
+            f"echo {path} | rucio-inject names -",
+        )
+    if where.is_dir():
+        raise UsageError(
+            f"list {path!r} is a folder, not a text file with one name a line",
+            hint=f"for the names of the files in it use: ls {path} | rucio-inject names -",
+        )
+    if not os.access(where, os.R_OK):
+        raise UsageError(f"list {path!r} may not be read", hint="change its permissions")
+
+
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    """The lines of a list that are not blank, with their numbers, without their ends.
+
+    Of a line that is too long only the beginning is kept, longer than LINE_LENGTH by one.
+    """
+    with _opened(path) as stream:
+        number = 0
+        while line := stream.readline(LINE_LENGTH + 1):
+            number += 1
+            rest = line
+            while not rest.endswith("\n") and (rest := stream.readline(LINE_LENGTH)):
+                pass
+            text = line.rstrip("\r\n")
+            if text.strip():
+                yield number, text
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
+    """A list as text; bytes that are no UTF-8 are kept, and refused as part of a name."""
+    if path == "-":
+        stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
+        try:
+            yield stdin
+        finally:
+            stdin.detach()  # else standard input would be closed with the wrapper
+        return
+    try:
+        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape") as stream:
+            yield stream
+    except OSError as error:
+        raise UsageError(
+            f"list {path!r} cannot be read: {error.strerror}",
+            hint="FILE is a text file with one name a line",
+        ) from error
+
+
+def _forget_output() -> None:
+    """Let what is still buffered go nowhere, so that Python does not fail on it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

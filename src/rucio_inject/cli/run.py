@@ -1,0 +1,190 @@
+"""`rucio-inject run`: a campaign, from its files to the proof of their end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from rucio_inject.api import Injector
+from rucio_inject.campaign.load import load_campaign
+from rucio_inject.campaign.schema import Campaign
+from rucio_inject.cli.exit_codes import ExitCode, of_outcome
+from rucio_inject.cli.options import sign_in_options
+from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress
+from rucio_inject.cli.summary import RunReport, as_json, as_text
+from rucio_inject.clock import SystemClock
+from rucio_inject.domain.injection import FileState
+from rucio_inject.factory import rucio_ports
+from rucio_inject.ledger.json_ledger import JsonLedger, state_path
+from rucio_inject.pipeline import Outcome
+from rucio_inject.rucio.session import SignIn
+from rucio_inject.steps.prepare import Lake
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How a run is shown."""
+
+    progress: str
+    json: bool
+    quiet: bool
+
+
+@click.command()
+@click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
+@click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
+@click.option("--new-cycle", is_flag=True, help="Begin another cycle if the last one has ended.")
+@click.option("--json", "as_json_", is_flag=True, help="Print the end as one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "plain", "none"]),
+    default="auto",
+    help="A live table on a terminal (auto), a line a milestone (plain), or none.",
+)
+@click.option("-v", "verbose", count=True, help="-vv shows where an error came from.")
+@sign_in_options
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    file: Path,
+    output: Path | None,
+    lake: Path | None,
+    new_cycle: bool,
+    as_json_: bool,
+    quiet: bool,
+    progress: str,
+    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
+    sign_in: SignIn,
+) -> None:
+    """Run CAMPAIGN, or go on with it where it stopped.
+
+    The same command can be given again at any time: what is done is not done again. Ctrl-C stops
+    safely, a second Ctrl-C at once.
+    """
+    campaign = _relocated(load_campaign(file), output)
+    sign_in = sign_in.for_account(campaign.account)
+    if lake is not None:
+        _enter_lake(lake, sign_in.account)
+    display = Display(progress, as_json_, quiet)
+    ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle))
+
+
+def _relocated(campaign: Campaign, output: Path | None) -> Campaign:
+    """The campaign with another output folder; its ledger moves there, too."""
+    if output is None:
+        return campaign
+    name = campaign.ledger.name if campaign.ledger else f"{campaign.campaign}.json"
+    return campaign.model_copy(update={"output": output, "ledger": output / name})
+
+
+def _enter_lake(folder: Path, account: str | None) -> None:
+    """Point this process at an embedded lake, as `eval "$(rucio-inject lake env)"` would."""
+    # Late: a run on a production Rucio needs no server side.
+    from rucio_inject.lake.embedded import EmbeddedLake  # noqa: PLC0415
+
+    os.environ.update(EmbeddedLake(folder).environment(account))
+
+
+def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool) -> ExitCode:
+    clock = SystemClock()
+    start = clock.monotonic()
+    with JsonLedger(campaign.ledger_path, campaign.campaign) as ledger, _stoppable(clock):
+        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
+        progress = _progress(campaign, ledger, clock, display)
+        injector = Injector(campaign, ports, ledger, [progress], new_cycle=new_cycle)
+        lake = injector.prepare()
+        if not (display.quiet or display.json):
+            click.echo("\n".join(_greeting(campaign, lake)))
+        try:
+            with progress:
+                outcome = injector.run(lake)
+        finally:
+            figure = _figure(injector, lake)
+        code = of_outcome(outcome)
+        report = RunReport(
+            campaign=campaign.campaign,
+            lake=lake,
+            outcome=outcome,
+            rules=ledger.rules(),
+            seconds=clock.monotonic() - start,
+            code=code,
+            paths=_paths(campaign, injector, outcome, figure),
+        )
+    if display.json:
+        click.echo(json.dumps(as_json(report), indent=2))
+    elif not display.quiet or code is not ExitCode.DONE:
+        click.echo("\n".join(as_text(report)))
+    return code
+
+
+def _greeting(campaign: Campaign, lake: Lake) -> Iterator[str]:
+    """Whom Rucio takes us for, and what the campaign's words mean on this lake."""
+    yield f"whoami        {json.dumps(dict(lake.identity.details), sort_keys=True)}"
+    made = " (made)" if lake.scope_made else ""
+    yield f"scope         {campaign.scope}{made}"
+    for rse, attributes in campaign.rse_attributes.items():
+        yield f"attributes    {rse}: {', '.join(f'{k}={v}' for k, v in attributes.items())}"
+    yield f"path          {lake.upload_rse} → {', '.join(lake.rses)}"
+    yield ""
+
+
+def _paths(
+    campaign: Campaign, injector: Injector, outcome: Outcome, figure: Path | None
+) -> dict[str, Path]:
+    ledger = campaign.ledger_path.absolute()
+    paths = {"ledger": ledger, "all details": state_path(ledger)}
+    paths["counts"] = injector.folders.series
+    if figure is not None:
+        paths["figure 1"] = figure
+    for path in outcome.analysis.paths if outcome.analysis else ():
+        paths["physics plot" if path.suffix == ".png" else "its numbers"] = path
+    return paths
+
+
+def _figure(injector: Injector, lake: Lake) -> Path | None:
+    """Figure 1, where the extra for drawing is installed."""
+    if find_spec("matplotlib") is None:
+        return None
+    return injector.draw_figure_1(lake)
+
+
+def _progress(
+    campaign: Campaign, ledger: JsonLedger, clock: SystemClock, display: Display
+) -> Progress:
+    if display.quiet or display.progress == "none":
+        return NoProgress()
+    console = Console(stderr=True)
+    if display.progress == "plain" or not console.is_terminal:
+        return PlainProgress(console, ledger, clock)
+    goal = FileState.GONE if campaign.end else FileState.VERIFIED
+    return LiveProgress(console, ledger, clock, title=campaign.campaign, goal=goal)
+
+
+@contextmanager
+def _stoppable(clock: SystemClock) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop safely; a second Ctrl-C does at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a signal handler's
+        clock.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(2, b"\nstopping safely; Ctrl-C again stops at once\n")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

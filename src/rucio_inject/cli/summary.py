@@ -1,0 +1,166 @@
+"""What a run says at its end: in words, or as one JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rucio_inject.cli.exit_codes import ExitCode
+from rucio_inject.cli.words import duration, plural, size
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, reached
+from rucio_inject.pipeline import Outcome
+from rucio_inject.steps.prepare import Lake
+
+SCHEMA = 1
+SHOWN_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Everything that a run's end is told from. `paths` maps what a file is to where it is."""
+
+    campaign: str
+    lake: Lake
+    outcome: Outcome
+    rules: Sequence[RuleRecord]
+    seconds: float
+    code: ExitCode
+    paths: dict[str, Path]
+
+
+def as_json(report: RunReport) -> dict[str, Any]:
+    """The run as one object; its shape is versioned by `schema`."""
+    outcome = report.outcome
+    return {
+        "schema": SCHEMA,
+        "campaign": report.campaign,
+        "cycle": outcome.cycle,
+        "account": report.lake.identity.account,
+        "exit_code": int(report.code),
+        "seconds": round(report.seconds, 3),
+        "changed": outcome.changed,
+        "files": {str(state): count for state, count in sorted(outcome.by_state.items())},
+        "bytes": _bytes(outcome.files),
+        "skipped": outcome.skipped,
+        "replicas_read_back": _replicas(outcome.files, "read_back_at"),
+        "replicas_gone": _replicas(outcome.files, "gone_at"),
+        "failures": [
+            {
+                "did": str(record.did),
+                "path": record.path,
+                "code": record.failure.code,
+                "reason": record.failure.reason,
+                "hint": record.failure.hint,
+                "came_from": str(record.failure.came_from),
+            }
+            for record in outcome.failed
+            if record.failure
+        ],
+        "waiting": {str(r.did): r.waits_for for r in outcome.waiting},
+        "rules_not_ok": [
+            {"id": r.rule_id, "rse_expression": r.rse_expression, "state": str(r.state)}
+            for r in outcome.not_ok
+        ],
+        "kept": {str(did): why for did, why in outcome.kept.items()},
+        "still_there": [str(did) for did in outcome.still_there],
+        "analysis": outcome.analysis.headline if outcome.analysis else None,
+        "analysis_error": outcome.analysis_error.message if outcome.analysis_error else None,
+        "paths": {what: str(path) for what, path in report.paths.items()},
+    }
+
+
+def as_text(report: RunReport) -> Iterator[str]:
+    """The run in some lines."""
+    outcome = report.outcome
+    yield f"{report.campaign}, cycle {outcome.cycle}: {_verdict(report)}"
+    yield ""
+    told = [*(_done(report) if outcome.changed else ()), *_set_aside(outcome), *_trouble(outcome)]
+    yield from told
+    if told:
+        yield ""
+    for what, path in report.paths.items():
+        yield f"  {what:<13} {path}"
+
+
+def _verdict(report: RunReport) -> str:
+    if report.code is ExitCode.DONE:
+        if report.outcome.changed:
+            return f"done in {duration(report.seconds)}"
+        return "nothing to do, it was done before (--new-cycle begins another)"
+    return f"not all is done after {duration(report.seconds)} (exit code {int(report.code)})"
+
+
+def _done(report: RunReport) -> Iterator[str]:
+    files, lake = report.outcome.files, report.lake
+    injected = [record for record in files if reached(record.state, FileState.REGISTERED)]
+    datasets = {record.dataset for record in injected}
+    yield (
+        f"  injected      {plural(len(injected), 'file')}, {size(_bytes(injected))}, "
+        f"in {plural(len(datasets), 'dataset')}, through {lake.upload_rse}"
+    )
+    replicated = sum(reached(record.state, FileState.REPLICATED) for record in files)
+    ok = sum(rule.ok_at is not None for rule in report.rules)
+    yield f"  replicated    {plural(replicated, 'file')}, {ok} of {len(report.rules)} rules OK"
+    for expression, rses in lake.rses.items():
+        where = ", ".join(rses)
+        yield f"                {expression}" + ("" if where == expression else f" is {where}")
+    yield (
+        f"  read back     {plural(_replicas(files, 'read_back_at'), 'replica')} of "
+        f"{plural(sum(reached(r.state, FileState.VERIFIED) for r in files), 'file')}: "
+        "same size, adler32 and md5"
+    )
+    if report.outcome.analysis:
+        yield f"  used          {report.outcome.analysis.headline}"
+    gone = [record for record in files if record.state is FileState.GONE]
+    if gone:
+        yield (
+            f"  proved gone   {plural(_replicas(gone, 'gone_at'), 'replica')} of "
+            f"{plural(len(gone), 'file')}, in catalogue and storage"
+        )
+
+
+def _set_aside(outcome: Outcome) -> Iterator[str]:
+    failed = [record for record in outcome.failed if record.failure]
+    for record in failed[:SHOWN_FAILURES]:
+        assert record.failure is not None
+        yield f"  set aside     {record.did}: {record.failure.reason}"
+        if record.failure.hint:
+            yield f"                → {record.failure.hint}"
+    if len(failed) > SHOWN_FAILURES:
+        yield f"  set aside     … and {len(failed) - SHOWN_FAILURES} more: see the state file"
+    if outcome.skipped:
+        yield f"  skipped       {plural(outcome.skipped, 'name')} that do not parse (see above)"
+
+
+def _trouble(outcome: Outcome) -> Iterator[str]:
+    for rule in outcome.not_ok:
+        why = f": {rule.error}" if rule.error else ""
+        yield (
+            f"  not OK        rule {rule.rule_id} to {rule.rse_expression} is {rule.state}, "
+            f"{rule.locks_ok} of {rule.locks_ok + rule.locks_replicating + rule.locks_stuck} "
+            f"locks OK{why}"
+        )
+    for record in outcome.waiting[:SHOWN_FAILURES]:
+        yield f"  waiting       {record.did}: {record.waits_for or 'its transfer is not done yet'}"
+    for dataset, why in outcome.kept.items():
+        yield f"  kept          the rules of {dataset}: {why}"
+    for did in outcome.still_there[:SHOWN_FAILURES]:
+        yield f"  still there   {did}: the RSE has not deleted it yet"
+    if outcome.analysis_error:
+        yield f"  not used      {outcome.analysis_error.message}"
+    for path, error in outcome.analysis.failures if outcome.analysis else ():
+        yield f"  not used      {path.name}: {error.message}"
+
+
+def _bytes(files: Sequence[FileRecord]) -> int:
+    return sum(record.measure.size for record in files if record.measure)
+
+
+def _replicas(files: Sequence[FileRecord], what: str) -> int:
+    return sum(
+        getattr(replica, what) is not None
+        for record in files
+        for replica in record.replicas.values()
+    )

@@ -1,0 +1,29 @@
+"""Numbers, sizes and times as people read them."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: float) -> str:
+    """Bytes with a decimal unit, as in 4.6 MB."""
+    for unit in _UNITS:
+        if abs(count) < 1000 or unit == _UNITS[-1]:
+            digits = 0 if unit == "B" else 1
+            return f"{count:.{digits}f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Seconds as in 4.2 s, 3 min 05 s or 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def plural(count: int, what: str) -> str:
+    """A count with its noun, as in 1 file or 14 files."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
