@@ -16,9 +16,9 @@ class Grammar:
     """One telescope's way of naming files, as an entry of a registry.
 
     `match(name, folder)` gives the name understood, or None if it is none of this grammar's; it
-    may raise NoSuchDayError for a name of the right form with a night that cannot be. `explain(name)` says which
-    part does not fit, or None if the name does not look like this grammar's at all. Both get the
-    name without folders, and never do I/O.
+    may raise NoSuchDayError for a name of the right form with a night that cannot be.
+    `explain(name)` says which part does not fit, or None if the name does not look like this
+    grammar's at all. Both get the name without folders, and do no I/O.
     """
 
     key: str
