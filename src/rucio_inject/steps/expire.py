@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rucio_inject.domain.did import DID
@@ -159,30 +159,40 @@ class ConfirmGone:
         return {view.rule_id for view in views}
 
     def _end_collections(self, pace: Pace) -> None:
-        """Expire datasets that are through, then containers left empty, innermost first."""
+        """Expire datasets that are through, and containers that hold nothing else; wait for it."""
         inside = [r for r in self._journal.ledger.files() if _is_in_the_lake(r)]
         busy = {record.dataset for record in inside if record.state is not FileState.GONE}
         through = [record for record in inside if record.dataset not in busy]
-        self._expire(in_cycle_order(through), pace)
-        chains = {record.containers for record in through}
-        for level in reversed(range(max(map(len, chains), default=0))):
-            self._expire(sorted({chain[level] for chain in chains if len(chain) > level}), pace)
-
-    def _expire(self, collections: Sequence[DID], pace: Pace) -> None:
         ours = self._journal.ledger.collections()
-        left = [did for did in collections if did in ours]
-        absent = self._catalogue.missing(left) if left else frozenset()
-        empty = [did for did in left if did not in absent and not self._catalogue.contents(did)]
-        for did in empty:
-            self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
-        pace.hurry()
-        while empty and not pace.over():
-            absent |= self._catalogue.missing(empty)
-            empty = [did for did in empty if did not in absent]
-            if empty:
-                pace.wait()
+        chains = dict.fromkeys((*record.containers, record.dataset) for record in through)
+        # Innermost first: what a container holds is decided before the container is.
+        candidates = dict.fromkeys(did for chain in chains for did in reversed(chain))
+        ordered = sorted(candidates, key=lambda did: -_depth(did, chains))
+        left = [did for did in ordered if did in ours]
+        gone = set(self._catalogue.missing(left)) if left else set()
+        ending: list[DID] = []
+        for did in left:
+            if did not in gone and gone.union(ending).issuperset(self._catalogue.contents(did)):
+                self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
+                ending.append(did)
+        gone |= self._wait_for_end(ending, pace)
         now = self._journal.clock.now()
-        self._journal.tell(CollectionGone(at=now, did=did) for did in sorted(absent))
+        self._journal.tell(CollectionGone(at=now, did=did) for did in left if did in gone)
+
+    def _wait_for_end(self, collections: Sequence[DID], pace: Pace) -> frozenset[DID]:
+        """Those of some collections that are no longer in the catalogue, at the latest when the
+        deadline has passed."""
+        pace.hurry()
+        gone = self._catalogue.missing(collections) if collections else frozenset()
+        while len(gone) < len(collections) and not pace.over():
+            pace.wait()
+            gone = self._catalogue.missing(collections)
+        return gone
+
+
+def _depth(collection: DID, chains: Iterable[tuple[DID, ...]]) -> int:
+    """How far inside a collection lies; 0 is outermost."""
+    return max(chain.index(collection) for chain in chains if collection in chain)
 
 
 class FreeSources:

@@ -1,0 +1,40 @@
+# What people run: make demo, make test, make check. Everything is installed into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test check format bench clean install
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## run the MAGIC campaign on a real Rucio, started here and stopped again
+	@PATH="$(abspath $(BIN)):$$PATH" scripts/demo
+
+test: $(VENV)/.dev  ## run all tests: unit, contract, property, and end to end on a real lake
+	$(BIN)/pytest -n auto --dist loadgroup
+
+check: $(VENV)/.dev  ## format, lint, types, floors; unit, contract and property tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q -n auto tests/unit tests/contract tests/property
+
+format: $(VENV)/.dev  ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/.demo  ## install the command rucio-inject into .venv
+
+clean:  ## remove the virtual environment, caches and what demos left
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,dev'
+	@touch $@ $(VENV)/.demo
