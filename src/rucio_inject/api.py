@@ -15,14 +15,12 @@ from rucio_inject.factory import (
     Ports,
     make_pipeline,
     make_sampler,
-    make_source,
     rule_requests,
 )
 from rucio_inject.monitor.figure import draw_figure_1
 from rucio_inject.monitor.series import Series
 from rucio_inject.pipeline import Outcome
 from rucio_inject.ports import FactSink, Ledger
-from rucio_inject.steps.discover import next_cycle
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
 
@@ -42,14 +40,14 @@ class Injector:
         *,
         new_cycle: bool = False,
     ) -> None:
-        """`onlookers` are shown every fact after the ledger has it. `new_cycle`: when the last
-        cycle has ended, mock files of another one are made; else nothing is left to do."""
+        """`onlookers` are shown every fact after the ledger has it. `new_cycle`: if the last cycle
+        has ended, make the mock files of another one. Other sources have one cycle only."""
         self._campaign = campaign
         self._ports = ports
         self._ledger = ledger
         self._journal = Journal(ledger, onlookers, ports.clock)
-        fresh = new_cycle or not ledger.cycle
-        self._cycle = next_cycle(ledger) if fresh else ledger.cycle
+        another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
+        self._cycle = ledger.cycle + 1 if another else max(ledger.cycle, 1)
         self.folders = Folders(campaign.output_folder.absolute())
 
     def prepare(self) -> Lake:
@@ -58,7 +56,12 @@ class Injector:
         UsageError if the lake does not have what the campaign names; nothing is changed then.
         """
         campaign, catalogue = self._campaign, self._ports.catalogue
-        lake = survey(catalogue, upload_rse=campaign.upload.rse, rules=rule_requests(campaign))
+        lake = survey(
+            catalogue,
+            account=campaign.account,
+            upload_rse=campaign.upload.rse,
+            rules=rule_requests(campaign),
+        )
         made = prepare_scope(catalogue, campaign.scope, lake.identity.account)
         set_attributes(catalogue, campaign.rse_attributes)
         return replace(lake, scope_made=made)
@@ -69,9 +72,8 @@ class Injector:
         Can be repeated at will: what is done is not done again.
         """
         self._make_folder()
-        source = make_source(self._campaign, self.folders, self._cycle)
         pipeline = make_pipeline(
-            self._campaign, self._ports, self.folders, self._journal, lake, source
+            self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
         )
         with make_sampler(self._campaign, self._ports, self.folders, lake):
             return pipeline.run()

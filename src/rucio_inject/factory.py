@@ -166,15 +166,16 @@ def make_pipeline(
     folders: Folders,
     journal: Journal,
     lake: Lake,
-    source: Source,
+    cycle: int,
 ) -> Pipeline:
-    """Every step of a campaign, on a lake that has been surveyed."""
+    """Every step of a campaign's cycle, on a lake that has been surveyed."""
+    source = make_source(campaign, folders, cycle)
     rse, account, catalogue = campaign.upload.rse, lake.identity.account, ports.catalogue
     access = campaign.access
     end = campaign.end
     requests = rule_requests(campaign)
     steps = Steps(
-        discover=Discover(journal, source, placing(campaign)),
+        discover=Discover(journal, source, placing(campaign), cycle),
         measure=MeasureFiles(journal, source, campaign.upload.workers),
         compare=CompareWithCatalogue(journal, catalogue, rse),
         check_quota=lambda size: check_quota(catalogue, lake, requests, size),
@@ -219,12 +220,12 @@ def lifetimes(campaign: Campaign) -> dict[str, int]:
 
 
 def placing(campaign: Campaign) -> Callable[[str], Place]:
-    """From a path to its place in the catalogue, by the campaign's naming."""
+    """From a name, with or without folders, to its place in the catalogue."""
     scope, naming = campaign.scope, campaign.naming
     chosen = grammars(naming.grammars)
 
-    def placed(path: str) -> Place:
-        name = parse_name(path, chosen)
+    def placed(text: str) -> Place:
+        name = parse_name(text, chosen)
         names = place(name, naming.dataset, naming.containers)
         return Place(
             did=DID(scope, names.did_name),

@@ -89,7 +89,11 @@ class Ledger(FactSink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that a source offers. `generated`: made for the lake, so it may be removed after."""
+    """A file that a source offers.
+
+    `name` is what the grammar reads, with whatever folders tell; `generated`: the file is made for
+    the lake, so it may be removed after.
+    """
 
     path: Path
     name: str

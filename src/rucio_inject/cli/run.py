@@ -76,6 +76,7 @@ def run(
     """
     campaign = _relocated(load_campaign(file), output)
     sign_in = sign_in.for_account(campaign.account)
+    campaign = campaign.model_copy(update={"account": sign_in.account})
     if lake is not None:
         _enter_lake(lake, sign_in.account)
     display = Display(progress, as_json_, quiet)
@@ -132,7 +133,8 @@ def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bo
 
 def _greeting(campaign: Campaign, lake: Lake) -> Iterator[str]:
     """Whom Rucio takes us for, and what the campaign's words mean on this lake."""
-    yield f"whoami        {json.dumps(dict(lake.identity.details), sort_keys=True)}"
+    told = {key: text for key, text in lake.identity.details.items() if not key.endswith("_at")}
+    yield f"whoami        {json.dumps(told, sort_keys=True)}"
     made = " (made)" if lake.scope_made else ""
     yield f"scope         {campaign.scope}{made}"
     for rse, attributes in campaign.rse_attributes.items():

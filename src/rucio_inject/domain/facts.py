@@ -33,7 +33,8 @@ class FileFact(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleBegun(Fact):
-    """A campaign begins a cycle: a set of files with one beginning and one end."""
+    """A cycle begins, a set of files with one beginning and one end; or it begins again, because
+    a new file was found."""
 
     cycle: int
 

@@ -28,7 +28,7 @@ class DirectorySource:
         for path in self._walk():
             if fnmatch(path.name, self._pattern) and _may_be_data(path.name):
                 empty = False
-                yield SourceFile(path.absolute(), path.name)
+                yield SourceFile(path.absolute(), str(path.absolute()))
         if empty:
             raise UsageError(
                 f"no file in {self._folder} is named like {self._pattern!r}",

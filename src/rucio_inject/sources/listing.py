@@ -30,7 +30,7 @@ class ListingSource:
             text = line.strip()
             if text and not text.startswith("#"):
                 empty = False
-                yield SourceFile(self._path(text), PurePosixPath(text).name, generated=True)
+                yield SourceFile(self._path(text), text, generated=True)
         if empty:
             raise UsageError(
                 f"{self._listing} names no file", hint="write one file name or path a line"

@@ -9,7 +9,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NameRefused
 from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
 from rucio_inject.domain.injection import FileState
-from rucio_inject.ports import Ledger, Source, SourceFile
+from rucio_inject.ports import Source, SourceFile
 from rucio_inject.steps.journal import Journal
 
 BATCH = 1000
@@ -25,19 +25,18 @@ class Place:
     metadata: Mapping[str, str | int]
 
 
-def next_cycle(ledger: Ledger) -> int:
-    """The cycle that a new file belongs to: the one under way, or the one after the last."""
-    return ledger.cycle + 1 if ledger.cycle_ended or not ledger.cycle else ledger.cycle
-
-
 class Discover:
     """Asks a source what there is, and puts it on record."""
 
-    def __init__(self, journal: Journal, source: Source, place: Callable[[str], Place]) -> None:
-        """`place` gives a path its place in the catalogue, or raises NameRefused."""
+    def __init__(
+        self, journal: Journal, source: Source, place: Callable[[str], Place], cycle: int
+    ) -> None:
+        """`place` gives a name its place in the catalogue, or raises NameRefused; `cycle` is the
+        one that new files belong to."""
         self._journal = journal
         self._source = source
         self._place = place
+        self._cycle = cycle
 
     def run(self) -> int:
         """Put everything found on record; how many names were skipped.
@@ -50,8 +49,8 @@ class Discover:
         taken: dict[DID, str] = {}
         for offered in self._source.files():
             fact = self._fact(offered, taken)
-            if isinstance(fact, FileFound) and self._journal.ledger.cycle != fact.cycle:
-                self._journal.tell([CycleBegun(at=fact.at, cycle=fact.cycle)])
+            if isinstance(fact, FileFound) and not self._is_open():
+                self._journal.tell([CycleBegun(at=fact.at, cycle=self._cycle)])
             if fact is not None:
                 facts.append(fact)
             skipped += isinstance(fact, NameSkipped)
@@ -61,10 +60,14 @@ class Discover:
         self._journal.tell(facts)
         return skipped
 
+    def _is_open(self) -> bool:
+        """Whether the ledger is at our cycle. One that had ended begins again with a new file."""
+        return self._journal.ledger.cycle == self._cycle and not self._journal.ledger.cycle_ended
+
     def _fact(self, offered: SourceFile, taken: dict[DID, str]) -> Fact | None:
         path = str(offered.path)
         try:
-            place = self._place(path)
+            place = self._place(offered.name)
             if place.did in taken:
                 raise NameRefused(
                     f"{path} would be {place.did}, as {taken[place.did]} is already",
@@ -82,7 +85,7 @@ class Discover:
                 path=path,
                 dataset=place.dataset,
                 containers=place.containers,
-                cycle=next_cycle(self._journal.ledger),
+                cycle=self._cycle,
                 generated=offered.generated,
                 metadata=place.metadata,
             )

@@ -11,6 +11,7 @@ from rucio_inject.domain.errors import (
     NotFound,
     NotPermitted,
     QuotaExceeded,
+    SignInFailed,
     UsageError,
 )
 from rucio_inject.domain.rule import RuleRequest
@@ -37,14 +38,22 @@ class Lake:
 def survey(
     catalogue: Catalogue,
     *,
+    account: str | None,
     upload_rse: str,
     rules: Sequence[RuleRequest],
 ) -> Lake:
     """Sign in and resolve every RSE and expression; changes nothing.
 
+    SignInFailed if Rucio takes us for another account than the one asked for (None: any will do);
     UsageError if the lake has no such RSE, or too few for a rule's copies.
     """
     identity = catalogue.whoami()
+    if account and identity.account != account:
+        # A rucio.cfg may name one token file for all accounts.
+        raise SignInFailed(
+            f"Rucio takes us for account {identity.account}, not for {account}",
+            hint="a token of that account is cached: see auth_token_file_path in rucio.cfg",
+        )
     if _resolved(catalogue, upload_rse, "upload.rse") != (upload_rse,):
         raise UsageError(f"upload.rse: {upload_rse!r} is no single RSE")
     rses = {}

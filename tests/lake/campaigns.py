@@ -1,0 +1,106 @@
+"""Small campaigns for end-to-end tests, and the command that runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from rucio_inject.lake.embedded import EmbeddedLake
+
+SCOPE = "MAGIC_PIC_BRUZZESE"
+RULES = ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")
+HOLDERS = ("PIC-INJECT", "PIC-DCACHE", "INFN-NA-DPM", "LAPP-FAST")
+MOCK = {
+    "kind": "mock",
+    "runs": 1,
+    "subruns": 2,
+    "telescopes": ["M1"],
+    "types": ["D"],
+    "payload": {"kind": "raw", "size": "20kB"},
+}
+END = {"lifetime": "1s", "deadline": "60s"}
+
+
+def campaign(name: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """A campaign with two small mock files a cycle; keys that are None are left out."""
+    keys = {
+        "campaign": name,
+        "account": "magic",
+        "scope": SCOPE,
+        "source": {**MOCK, "seed": seed},
+        "upload": {"rse": "PIC-INJECT"},
+        "rules": [{"rse_expression": expression} for expression in RULES],
+        "replication": {"deadline": "60s"},
+        "end": END,
+        **changes,
+    }
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """The JSON object that the run ended with."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder to run campaigns in, against one lake."""
+
+    folder: Path
+    lake: EmbeddedLake
+
+    def write(self, keys: Mapping[str, Any]) -> Path:
+        """Write a campaign file."""
+        path = self.folder / f"{keys['campaign']}.yaml"
+        with path.open("w") as file:
+            YAML().dump(dict(keys), file)
+        return path
+
+    def arguments(self, keys: Mapping[str, Any], *options: str) -> list[str]:
+        """The command line for a campaign."""
+        command = [sys.executable, "-m", "rucio_inject", "run", "--progress", "plain"]
+        return [*command, *options, str(self.write(keys))]
+
+    def environment(self) -> dict[str, str]:
+        """The environment in which the official command would use the lake, too."""
+        return {**os.environ, **self.lake.environment("magic")}
+
+    def run(self, keys: Mapping[str, Any], *options: str) -> Ran:
+        """Run a campaign to its end, with a JSON object as its last word."""
+        done = subprocess.run(
+            self.arguments(keys, "--json", *options),
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def output(self, name: str) -> Path:
+        """Where a campaign keeps what it makes."""
+        return self.folder / "rucio-inject-output" / name
+
+    def state(self, name: str) -> dict[str, Any]:
+        """All details that the ledger of a campaign has."""
+        found: dict[str, Any] = json.loads((self.output(name) / f"{name}.state.json").read_text())
+        return found

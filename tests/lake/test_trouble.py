@@ -1,0 +1,200 @@
+"""What goes wrong, on a real lake: each with a clear message and an exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lake.campaigns import SCOPE, Bench, campaign
+
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
+
+Official = Callable[[str], Any]
+NAME = "20200203_M1_{}.00{}_D_Perseus-MA-W0.26-288.root"
+
+
+def inbox(bench: Bench, run: str, *contents: bytes) -> dict[str, Any]:
+    """A folder with a file of a run for each content, as the source of a campaign."""
+    folder = bench.folder / "inbox"
+    folder.mkdir(exist_ok=True)
+    for number, content in enumerate(contents, 1):
+        (folder / NAME.format(run, number)).write_bytes(content)
+    return {"kind": "directory", "path": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"upload": {"rse": "PIC-NOWHERE"}}, 2, "upload.rse: "),
+        ({"rules": [{"rse_expression": "QOS=SLOW"}]}, 2, "matches no RSE"),
+        ({"rules": [{"rse_expression": "((("}]}, 2, "rules.0.rse_expression"),
+        ({"rules": [{"rse_expression": "QOS=FAST", "copies": 2}]}, 2, "2 copies asked for"),
+        ({"rse_attributes": {"PIC-NOWHERE": {"a": 1}}}, 2, "rse_attributes.PIC-NOWHERE"),
+        ({"account": "root"}, 6, "Rucio takes us for account magic, not for root"),
+        ({"source": {"kind": "directory", "path": "/does/not/exist"}}, 2, "cannot look into"),
+        ({"source": {"kind": "listing", "path": "missing.txt"}}, 2, "cannot read the listing"),
+    ],
+)
+def test_a_campaign_that_does_not_fit_the_lake(
+    bench: Bench, changes: dict[str, Any], code: int, says: str
+) -> None:
+    ran = bench.run(campaign("misfit", 1, **changes))
+    assert (ran.code, ran.out) == (code, "")
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_an_empty_folder(bench: Bench) -> None:
+    (bench.folder / "inbox").mkdir()
+    ran = bench.run(campaign("empty", 1, source={"kind": "directory", "path": "inbox"}))
+    assert ran.code == 2
+    assert "no file in" in ran.err
+
+
+def test_a_scope_of_another_account(bench: Bench, official_client: Official) -> None:
+    root = official_client("root")
+    with contextlib.suppress(Exception):
+        root.add_scope("root", "OTHERS_SCOPE")
+    ran = bench.run(campaign("foreign", 1, scope="OTHERS_SCOPE"))
+    assert ran.code == 1
+    assert "scope OTHERS_SCOPE belongs to account root, not to magic" in ran.err
+
+
+@pytest.fixture
+def no_quota(official_client: Official) -> Iterator[str]:
+    """An RSE on which the account has only 10 bytes."""
+    root = official_client("root")
+    root.set_local_account_limit("magic", "INFN-NA-DPM", 10)
+    yield "INFN-NA-DPM"
+    root.set_local_account_limit("magic", "INFN-NA-DPM", -1)
+
+
+def test_no_quota_is_told_before_anything_is_uploaded(
+    bench: Bench, no_quota: str, official_client: Official
+) -> None:
+    ran = bench.run(campaign("quota", 11))
+    assert ran.code == 1
+    assert f"no quota for 40000 bytes at {no_quota}" in ran.err
+    names = [record["did"]["name"] for record in bench.state("quota")["files"].values()]
+    client = official_client("magic")
+    assert list(client.list_replicas([{"scope": SCOPE, "name": name} for name in names])) == []
+    assert not [p for p in bench.lake.paths.storage.rglob("*") if p.name in names]
+
+
+def test_one_bad_file_does_not_hold_up_the_others(bench: Bench) -> None:
+    source = inbox(bench, "05089001", b"good", b"also good")
+    folder = Path(source["path"])
+    (folder / NAME.format("05089001", 3)).symlink_to(folder / "gone")
+    (folder / "notes.txt").write_text("no name of the telescope")
+    ran = bench.run(campaign("mixed", 0, source=source))
+    assert ran.code == 3
+    assert ran.end["files"] == {"GONE": 2, "QUARANTINED": 1}
+    assert ran.end["skipped"] == 1
+    (failure,) = ran.end["failures"]
+    assert failure["code"] == "source-unreadable"
+    assert failure["hint"]
+    assert "notes.txt" in ran.err
+
+    (folder / NAME.format("05089001", 3)).unlink()
+    (folder / NAME.format("05089001", 3)).write_bytes(b"mended")
+    (folder / "notes.txt").unlink()
+    assert bench.run(campaign("mixed", 0, source=source)).end["files"] == {"GONE": 3}
+
+
+def test_content_that_is_there_already_is_done_and_other_content_is_refused(
+    bench: Bench, official_client: Official
+) -> None:
+    source = inbox(bench, "05089002", b"the same bytes", b"bytes of ours")
+    theirs = [b"the same bytes", b"bytes of theirs"]
+    client = official_client("magic")
+    folder = bench.lake.paths.storage / "PIC-INJECT"
+    files = []
+    for number, content in enumerate(theirs, 1):
+        name = NAME.format("05089002", number)
+        md5 = hashlib.md5(f"{SCOPE}:{name}".encode()).hexdigest()
+        path = folder / SCOPE / md5[:2] / md5[2:4] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        files.append(
+            {
+                "scope": SCOPE,
+                "name": name,
+                "bytes": len(content),
+                "adler32": f"{zlib.adler32(content):08x}",
+                "md5": hashlib.md5(content).hexdigest(),
+            }
+        )
+    client.add_replicas("PIC-INJECT", files)
+
+    ran = bench.run(campaign("known", 0, source=source, end=None))
+    assert ran.code == 3
+    assert ran.end["files"] == {"QUARANTINED": 1, "VERIFIED": 1}
+    (failure,) = ran.end["failures"]
+    assert failure["code"] == "conflict"
+    assert "with other content" in failure["reason"]
+    (untouched,) = client.list_replicas([{"scope": SCOPE, "name": NAME.format("05089002", 2)}])
+    assert untouched["md5"] == hashlib.md5(b"bytes of theirs").hexdigest()
+    stored = list(folder.rglob(NAME.format("05089002", 2)))
+    assert [p.read_bytes() for p in stored] == [b"bytes of theirs"]
+    records = bench.state("known")["files"]
+    assert records[f"{SCOPE}:{NAME.format('05089002', 1)}"]["adopted"] is True
+
+
+def test_a_stuck_rule_is_told_with_its_reason_and_heals(
+    bench: Bench, official_client: Official
+) -> None:
+    root = official_client("root")
+    # No transfer service there: submission fails, and the rule is STUCK soon.
+    good = root.list_rse_attributes("LAPP-FAST")["fts"]
+    root.add_rse_attribute("LAPP-FAST", "fts", "http://127.0.0.1:9")
+    keys = campaign("stuck", 12, replication={"deadline": "15s"})
+    try:
+        ran = bench.run(keys)
+    finally:
+        root.add_rse_attribute("LAPP-FAST", "fts", good)
+    assert ran.code == 7, ran.err
+    assert {rule["state"] for rule in ran.end["rules_not_ok"]} == {"STUCK"}
+    assert all("LAPP-FAST" in why for why in ran.end["waiting"].values())
+    assert "is not at LAPP-FAST: " in ran.err
+
+    for rule in ran.end["rules_not_ok"]:
+        root.update_replication_rule(rule["id"], {"boost_rule": True})
+    healed = bench.run({**keys, "replication": {"deadline": "60s"}})
+    assert (healed.code, healed.end["files"]) == (0, {"GONE": 2}), healed.err
+
+
+def test_a_source_that_changes_after_it_was_measured_is_not_registered(
+    bench: Bench, official_client: Official
+) -> None:
+    source = inbox(bench, "05089003", b"first content")
+    keys = campaign("changed", 0, source=source, upload={"rse": "PIC-INJECT"})
+    official_client("root").set_local_account_limit("magic", "PIC-INJECT", 1)
+    try:
+        assert bench.run(keys).code == 1
+    finally:
+        official_client("root").set_local_account_limit("magic", "PIC-INJECT", -1)
+    (Path(source["path"]) / NAME.format("05089003", 1)).write_bytes(b"other content")
+    ran = bench.run(keys)
+    assert ran.code == 3
+    assert ran.end["failures"][0]["code"] == "source-changed"
+    left = list(bench.lake.paths.storage.rglob(NAME.format("05089003", 1) + "*"))
+    assert left == []
+
+
+def test_two_runs_of_one_campaign_never_meet(bench: Bench) -> None:
+    folder = bench.output("twice")
+    folder.mkdir(parents=True)
+    with (folder / ".twice.json.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(f"process {os.getpid()} on elsewhere\n")
+        lock.flush()
+        ran = bench.run(campaign("twice", 1))
+    assert ran.code == 1
+    assert f"in use by process {os.getpid()} on elsewhere" in ran.err
