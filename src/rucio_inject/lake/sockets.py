@@ -1,0 +1,67 @@
+"""Ports on loopback: finding free ones, and asking whether somebody answers."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+from collections.abc import Iterable
+
+from rucio_inject.domain.errors import LakeError
+
+HOST = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections of an earlier run that linger do not keep a port taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return False
+            raise
+    return True
+
+
+def any_free(but: Iterable[int] = ()) -> int:
+    """A free port that the system chooses, none of `but`."""
+    taken = set(but)
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port not in taken:
+            return port
+
+
+def choose(wanted: int | None, earlier: int | None, but: Iterable[int] = ()) -> int:
+    """The port asked for; else the one of the earlier run while it is free; else any free one.
+
+    LakeError when the port asked for is taken.
+    """
+    if wanted is not None:
+        if not is_free(wanted):
+            raise LakeError(
+                f"port {wanted} on {HOST} is taken by another program, or may not be used",
+                hint=f"see who has it with `ss -ltnp 'sport = :{wanted}'`, name another port with"
+                " --port, or leave --port out and a free one is chosen",
+            )
+        return wanted
+    if earlier is not None and earlier not in set(but) and is_free(earlier):
+        return earlier
+    return any_free(but)
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether an HTTP server on this port of loopback answers `path` with 200."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

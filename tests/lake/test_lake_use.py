@@ -1,0 +1,154 @@
+"""The running lake, seen with the official `rucio` command and client only."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from rucio_inject.lake import process
+from rucio_inject.lake.bringup import MEMBERS
+from rucio_inject.lake.embedded import EmbeddedLake
+
+OfficialClient = Callable[[str], Any]
+RucioCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.lake
+
+SCOPE = "MAGIC_PIC_BRUZZESE"
+RSES = {"PIC-INJECT", "PIC-DCACHE", "INFN-NA-DPM", "LAPP-FAST"}
+
+
+def _eventually(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.1)
+
+
+def test_whoami_names_the_injecting_account_not_root(rucio_cli: RucioCli) -> None:
+    answer = rucio_cli("whoami")
+    assert answer.returncode == 0, answer.stderr
+    assert "account    : magic" in answer.stdout
+
+
+def test_root_can_sign_in_too(rucio_cli: RucioCli) -> None:
+    assert "account    : root" in rucio_cli("whoami", account="root").stdout
+
+
+def test_the_official_command_lists_the_rses(rucio_cli: RucioCli) -> None:
+    assert set(rucio_cli("rse", "list").stdout.split()) == RSES
+
+
+def test_one_rse_alone_is_fast(official_client: OfficialClient) -> None:
+    found = official_client("magic").list_rses("QOS=FAST")
+    assert [entry["rse"] for entry in found] == ["LAPP-FAST"]
+
+
+def test_limits_distances_and_scope_are_as_the_content_says(
+    official_client: OfficialClient,
+) -> None:
+    client = official_client("magic")
+    assert set(client.get_local_account_limits("magic")) == RSES
+    assert list(client.list_scopes_for_account("magic")) == [SCOPE]
+    for one in RSES:
+        for other in RSES - {one}:
+            assert client.get_distance(one, other)[0]["distance"] == 1
+
+
+def test_a_file_is_uploaded_replicated_and_gone_after_its_lifetime(
+    official_client: OfficialClient, running_lake: EmbeddedLake, tmp_path: Path
+) -> None:
+    client = official_client("magic")
+    from rucio.client.uploadclient import UploadClient
+
+    source = tmp_path / "20201026_M1_36973941.005_D_Crab-W0.40+000.root"
+    source.write_bytes(os.urandom(10_000))
+    item = {"path": source, "rse": "PIC-INJECT", "did_scope": SCOPE, "did_name": "whole-life"}
+    assert UploadClient(client).upload([item]) == 0
+    rules = [rule["id"] for rule in client.list_did_rules(SCOPE, "whole-life")]
+    did = [{"scope": SCOPE, "name": "whole-life"}]
+    rules += client.add_replication_rule(did, 1, "PIC-DCACHE")
+    rules += client.add_replication_rule(did, 1, "QOS=FAST")
+    _eventually(lambda: {client.get_replication_rule(rule)["state"] for rule in rules} == {"OK"})
+    storage = running_lake.paths.storage
+    copies = sorted(storage.glob("*/*/*/*/whole-life"))
+    assert {copy.relative_to(storage).parts[0] for copy in copies} == {
+        "PIC-INJECT",
+        "PIC-DCACHE",
+        "LAPP-FAST",
+    }
+    assert {copy.read_bytes() for copy in copies} == {source.read_bytes()}
+    for rule in rules:
+        client.update_replication_rule(rule, {"lifetime": 1, "purge_replicas": True})
+    _eventually(lambda: not any(copy.exists() for copy in copies))
+    _eventually(lambda: not list(client.list_replicas(did)))
+
+
+def test_starting_a_running_lake_says_so_and_changes_nothing(running_lake: EmbeddedLake) -> None:
+    before = {one.name: one.pid for one in running_lake.status().processes}
+    info = running_lake.start()
+    assert info.already_running
+    assert {one.name: one.pid for one in running_lake.status().processes} == before
+    assert info.url == running_lake.status().url
+
+
+def test_every_process_is_up_and_together_they_are_small(running_lake: EmbeddedLake) -> None:
+    status = running_lake.status()
+    assert status.running
+    assert [one.name for one in status.processes] == list(MEMBERS)
+    assert all(one.alive for one in status.processes)
+    assert status.memory < 800_000_000
+    assert status.daemon_failures == {}
+
+
+def test_all_listeners_are_on_loopback(running_lake: EmbeddedLake) -> None:
+    paths = running_lake.paths
+    addresses = {
+        connection.laddr.ip
+        for member in process.left_over(paths.root, paths.postgres_data)
+        for connection in psutil.Process(member.pid).net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_secrets_are_random_and_their_owners_alone_can_read_them(
+    running_lake: EmbeddedLake,
+) -> None:
+    paths = running_lake.paths
+    secrets = {path.name: path.read_text().strip() for path in paths.secrets.iterdir()}
+    assert set(secrets) == {"root", "magic"}
+    assert secrets["root"] != secrets["magic"]
+    assert all(len(secret) >= 32 for secret in secrets.values())
+    holders = [
+        path
+        for path in paths.root.rglob("*")
+        if path.is_file()
+        and not path.is_relative_to(paths.postgres)
+        and any(secret in path.read_text(errors="replace") for secret in secrets.values())
+    ]
+    assert paths.server_config in holders
+    assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
+
+
+@pytest.mark.parametrize("password", ["secret", "", None], ids=["Rucio's own", "none", "right"])
+def test_only_the_right_password_signs_root_in(
+    running_lake: EmbeddedLake, password: str | None
+) -> None:
+    right = (running_lake.paths.secrets / "root").read_text().strip()
+    headers = {
+        "X-Rucio-Account": "root",
+        "X-Rucio-Username": "root",
+        "X-Rucio-Password": right if password is None else password,
+    }
+    answer = requests.get(f"{running_lake.status().url}/auth/userpass", headers=headers, timeout=30)
+    assert answer.status_code == (200 if password is None else 401)
