@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from rucio_inject.lake.embedded import EmbeddedLake
     from tests.lake.campaigns import Bench
+
+    from rucio_inject.lake.embedded import EmbeddedLake
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def build(result: AnalysisResult, total: Tally, title: str | None) -> Figure:
         axes = figure.add_subplot(1, len(panels), number)
         draw(axes, result, total)
         _plain(axes)
-    text = title or f"{result.events:,} events of {result.files} files read back"
+    files = "one file" if result.files == 1 else f"{result.files:,} files"
+    text = title or f"{result.events:,} events of {files} read back"
     figure.suptitle(text, fontsize=12, fontweight="bold", color=INK, parse_math=False)
     return figure
 
@@ -103,14 +104,12 @@ def _draw_energy(axes: Axes, _: AnalysisResult, total: Tally) -> None:
     highest = max(float(on.max()), float(scaled.max()), 1.0)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0.08, highest * 8))
     axes.set(xlabel="Estimated energy [GeV]", ylabel="Events per bin (5 bins a decade)")
-    axes.legend(loc="upper right", frameon=False, fontsize=SMALL)
-    axes.text(
-        0.03,
-        0.03,
-        f"Hadronness < {CUTS.hadronness_max:g}, no cut in energy",
-        transform=axes.transAxes,
+    axes.legend(
+        loc="upper right",
+        frameon=False,
         fontsize=SMALL,
-        color=INK,
+        title=f"Hadronness < {CUTS.hadronness_max:g}, no cut in energy",
+        title_fontsize=SMALL,
     )
 
 
