@@ -114,7 +114,8 @@ class Pipeline:
         steps.measure.run(files())
         steps.compare.run(files())
         coming = [record for record in files() if record.state is FileState.MEASURED]
-        steps.check_quota(sum(record.measure.size for record in coming if record.measure))
+        if coming:
+            steps.check_quota(sum(record.measure.size for record in coming if record.measure))
         steps.upload.run(files())
         steps.register.run(files())
         steps.organise.run(files())

@@ -106,8 +106,8 @@ class Source(Protocol):
     def files(self) -> Iterator[SourceFile]:
         """What there is to inject, cheaply: nothing is made or read yet.
 
-        The same source asked again offers the same files under the same names. UsageError when
-        there is nothing to offer, or the place cannot be looked into.
+        The same source asked again offers the same files under the same names. NothingToInject
+        when there is none, UsageError when the place cannot be looked into.
         """
         ...
 

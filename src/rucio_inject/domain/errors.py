@@ -2,7 +2,8 @@
 
     InjectError
     ├── UsageError                 the request itself is wrong
-    │   └── CampaignInvalid        … because of the campaign file
+    │   ├── CampaignInvalid        … because of the campaign file
+    │   └── NothingToInject        … because its source offers no file
     ├── Interrupted                somebody asked us to stop
     ├── DeadlinePassed             the lake did not do it in time
     ├── LedgerError                the record on disk cannot be read, written or trusted
@@ -69,6 +70,12 @@ class CampaignInvalid(UsageError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+
+
+class NothingToInject(UsageError):
+    """The source can be looked into and has nothing that we were asked to take."""
+
+    code = "nothing-to-inject"
 
 
 class Interrupted(InjectError):

@@ -129,6 +129,7 @@ class FileRecord:
 class RuleRecord:
     """Everything on record of one rule that a campaign asked for."""
 
+    cycle: int
     rule_id: str
     dataset: DID
     rse_expression: str

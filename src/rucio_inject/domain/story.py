@@ -35,9 +35,10 @@ def begin_file(fact: f.FileFound) -> FileRecord:
     )
 
 
-def begin_rule(fact: f.RuleMade) -> RuleRecord:
-    """The record of a rule that a dataset has just got."""
+def begin_rule(fact: f.RuleMade, cycle: int) -> RuleRecord:
+    """The record of a rule that a dataset has just got, in a cycle."""
     return RuleRecord(
+        cycle=cycle,
         rule_id=fact.rule_id,
         dataset=fact.dataset,
         rse_expression=fact.request.rse_expression,
@@ -51,7 +52,8 @@ def begin_rule(fact: f.RuleMade) -> RuleRecord:
 def _moved(record: FileRecord, state: FileState) -> FileRecord:
     if state is record.state:
         return record
-    if state not in MOVES[record.state]:
+    # Out of quarantine leads only a retry, whatever a later fact says.
+    if state not in MOVES[record.state] or record.state is FileState.QUARANTINED:
         raise LedgerError(
             f"{record.did} cannot go from {record.state} to {state}",
             hint="this is a defect of rucio-inject: please report it with the ledger file",
@@ -94,7 +96,8 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.SourceFreed():
             return _freed(record, fact.at)
         case f.FileFailed():
-            failure = Failure(fact.code, fact.reason, fact.hint, record.state, fact.at)
+            came_from = record.failure.came_from if record.failure else record.state
+            failure = Failure(fact.code, fact.reason, fact.hint, came_from, fact.at)
             return replace(_moved(record, FileState.QUARANTINED), failure=failure)
         case f.FileRetried():
             return _retried(record)
@@ -136,7 +139,7 @@ def _freed(record: FileRecord, at: datetime) -> FileRecord:
 def _retried(record: FileRecord) -> FileRecord:
     if record.failure is None:
         raise LedgerError(f"{record.did} has not failed, so it cannot be retried")
-    return replace(_moved(record, record.failure.came_from), failure=None)
+    return replace(record, state=record.failure.came_from, failure=None)
 
 
 def advance_rule(record: RuleRecord, fact: f.RuleChanged | f.RuleEnding | f.RuleGone) -> RuleRecord:

@@ -6,12 +6,12 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self, TextIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,6 +24,8 @@ from rucio_inject.ledger.atomic import write_atomic
 from rucio_inject.ledger.seed_json import seed_ledger
 
 SCHEMA = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,6 @@ class Book:
     analysed: bool = False
     files: dict[str, FileRecord] = field(default_factory=dict)
     rules: dict[str, RuleRecord] = field(default_factory=dict)
-    rule_cycles: dict[str, int] = field(default_factory=dict)
     asked: dict[str, datetime] = field(default_factory=dict)
     skipped: dict[str, Skipped] = field(default_factory=dict)
     collections: dict[str, CollectionRecord] = field(default_factory=dict)
@@ -191,8 +192,7 @@ class JsonLedger:
 
     def rules(self) -> Sequence[RuleRecord]:
         """See the port."""
-        cycles, now = self._book.rule_cycles, self._book.cycle
-        return [rule for key, rule in self._book.rules.items() if cycles[key] == now]
+        return [rule for rule in self._book.rules.values() if rule.cycle == self._book.cycle]
 
     def collections(self) -> frozenset[DID]:
         """See the port."""
@@ -205,7 +205,6 @@ class JsonLedger:
             before,
             files=dict(before.files),
             rules=dict(before.rules),
-            rule_cycles=dict(before.rule_cycles),
             asked=dict(before.asked),
             skipped=dict(before.skipped),
             collections=dict(before.collections),
@@ -240,28 +239,39 @@ def _after(book: Book, fact: f.Fact) -> Book:  # noqa: C901, PLR0912 -- a flat t
         case f.AnalysisMade():
             return replace(book, analysed=True)
         case f.NameSkipped():
-            book.skipped[fact.path] = Skipped(fact.path, fact.code, fact.reason)
+            path = _as_text(fact.path)
+            book.skipped[path] = Skipped(path, fact.code, _as_text(fact.reason))
         case f.FileFound():
             book.files[str(fact.did)] = begin_file(fact)
         case f.FileFact():
-            book.files[str(fact.did)] = advance(book.files[str(fact.did)], fact)
+            book.files[str(fact.did)] = advance(_known(book.files, str(fact.did)), fact)
         case f.RuleAsked():
             book.asked[f"{fact.dataset} to {fact.request.rse_expression}"] = fact.at
         case f.RuleMade():
             book.asked.pop(f"{fact.dataset} to {fact.request.rse_expression}", None)
-            book.rules[fact.rule_id] = begin_rule(fact)
-            book.rule_cycles[fact.rule_id] = book.cycle
+            book.rules[fact.rule_id] = begin_rule(fact, book.cycle)
         case f.RuleChanged():
             key = fact.view.rule_id
-            book.rules[key] = advance_rule(book.rules[key], fact)
+            book.rules[key] = advance_rule(_known(book.rules, key), fact)
         case f.RuleEnding() | f.RuleGone():
-            book.rules[fact.rule_id] = advance_rule(book.rules[fact.rule_id], fact)
+            book.rules[fact.rule_id] = advance_rule(_known(book.rules, fact.rule_id), fact)
         case f.CollectionAsked():
             book.collections[str(fact.did)] = CollectionRecord(fact.did, fact.at)
         case f.CollectionGone():
             key = str(fact.did)
-            book.collections[key] = replace(book.collections[key], gone_at=fact.at)
+            book.collections[key] = replace(_known(book.collections, key), gone_at=fact.at)
         case _:
             # Counts have a file of their own.
             pass
     return book
+
+
+def _known(records: Mapping[str, T], key: str) -> T:
+    if key not in records:
+        raise LedgerError(f"{key} is not on record, so nothing can have happened to it")
+    return records[key]
+
+
+def _as_text(text: str) -> str:
+    """Names on a disk may be no text at all; JSON can only hold text."""
+    return text.encode("utf-8", "backslashreplace").decode()

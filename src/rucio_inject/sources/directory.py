@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from rucio_inject.domain.errors import SourceUnreadable, UsageError
+from rucio_inject.domain.errors import NothingToInject, SourceUnreadable, UsageError
 from rucio_inject.ports import SourceFile
 
 # What telescopes leave beside their data. It is no data.
@@ -30,7 +30,7 @@ class DirectorySource:
                 empty = False
                 yield SourceFile(path.absolute(), str(path.absolute()))
         if empty:
-            raise UsageError(
+            raise NothingToInject(
                 f"no file in {self._folder} is named like {self._pattern!r}",
                 hint="check source.path and source.pattern of the campaign",
             )

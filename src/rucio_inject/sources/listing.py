@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.ports import SourceFile
 from rucio_inject.sources.payload import Payload, seed_of
 
@@ -32,7 +32,7 @@ class ListingSource:
                 empty = False
                 yield SourceFile(self._path(text), text, generated=True)
         if empty:
-            raise UsageError(
+            raise NothingToInject(
                 f"{self._listing} names no file", hint="write one file name or path a line"
             )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NameRefused
+from rucio_inject.domain.errors import NameRefused, NothingToInject
 from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
 from rucio_inject.domain.injection import FileState
 from rucio_inject.ports import Source, SourceFile
@@ -47,7 +47,7 @@ class Discover:
         skipped = 0
         facts: list[Fact] = []
         taken: dict[DID, str] = {}
-        for offered in self._source.files():
+        for offered in self._offered():
             fact = self._fact(offered, taken)
             if isinstance(fact, FileFound) and not self._is_open():
                 self._journal.tell([CycleBegun(at=fact.at, cycle=self._cycle)])
@@ -59,6 +59,14 @@ class Discover:
                 facts = []
         self._journal.tell(facts)
         return skipped
+
+    def _offered(self) -> Iterator[SourceFile]:
+        """What the source offers; a source that was emptied since is no mistake."""
+        try:
+            yield from self._source.files()
+        except NothingToInject:
+            if not self._journal.ledger.files():
+                raise
 
     def _is_open(self) -> bool:
         """Whether the ledger is at our cycle. One that had ended begins again with a new file."""

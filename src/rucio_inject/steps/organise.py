@@ -7,10 +7,12 @@ from itertools import pairwise
 
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.facts import CollectionAsked, FileOrganised, RuleAsked, RuleGone, RuleMade
-from rucio_inject.domain.injection import FileRecord, FileState, reached
+from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Catalogue
 from rucio_inject.steps.journal import Journal
+
+TO_BE_PROVED = frozenset({FileState.REGISTERED, FileState.REPLICATING, FileState.REPLICATED})
 
 
 def in_cycle_order(files: Sequence[FileRecord]) -> tuple[DID, ...]:
@@ -42,21 +44,27 @@ class Organise:
     def run(self, files: Sequence[FileRecord]) -> None:
         """Organise REGISTERED files; see that datasets under way still have their rules."""
         registered = [record for record in files if record.state is FileState.REGISTERED]
-        under_way = [
-            record
-            for record in files
-            if reached(record.state, FileState.REGISTERED)
-            and not reached(record.state, FileState.EXPIRING)
-        ]
         if registered:
             self._make_collections(registered)
-        self._make_rules(in_cycle_order(under_way))
+        self._make_rules(self._in_need_of_rules(files))
         if not registered:
             return
         self._catalogue.set_metadata({record.did: record.metadata for record in registered})
         self._attach(registered)
         self._journal.tell(
             FileOrganised(at=self._journal.clock.now(), did=record.did) for record in registered
+        )
+
+    def _in_need_of_rules(self, files: Sequence[FileRecord]) -> tuple[DID, ...]:
+        """Datasets with files that are still to be proved, or whose end has not begun."""
+        ending = {r.dataset for r in self._journal.ledger.rules() if r.ending_at is not None}
+        return in_cycle_order(
+            [
+                record
+                for record in files
+                if record.state in TO_BE_PROVED
+                or (record.state is FileState.VERIFIED and record.dataset not in ending)
+            ]
         )
 
     def _make_collections(self, files: Sequence[FileRecord]) -> None:

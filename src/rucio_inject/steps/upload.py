@@ -47,6 +47,22 @@ class CompareWithCatalogue:
         known = self._catalogue.look_up([record.did for record in new]) if new else {}
         facts = [self._fact(record, known[record.did]) for record in new if record.did in known]
         self._journal.tell(fact for fact in facts if fact is not None)
+        self._refuse_collections([record.did for record in new if record.did not in known])
+
+    def _refuse_collections(self, dids: Sequence[DID]) -> None:
+        """Refuse files whose DID is a dataset or a container: one of them would else be the end
+        of a call that registers many."""
+        taken = frozenset(dids) - self._catalogue.missing(dids) if dids else frozenset()
+        self._journal.tell(
+            self._journal.failed(
+                did,
+                ContentConflict(
+                    f"{did} is in the catalogue as a dataset or container",
+                    hint="a DID is for ever: give the file another name, or use another scope",
+                ),
+            )
+            for did in sorted(taken)
+        )
 
     def _fact(self, record: FileRecord, known: KnownFile) -> Fact | None:
         difference = known.conflict(_measure(record))

@@ -1,0 +1,1 @@
+"""An in-memory lake with Rucio's semantics, and the contracts that every adapter must keep."""

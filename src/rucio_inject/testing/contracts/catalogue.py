@@ -1,0 +1,188 @@
+"""The contract of `ports.Catalogue`: who we are, files and collections."""
+
+from __future__ import annotations
+
+import pytest
+
+from rucio_inject.domain.did import DIDType
+from rucio_inject.domain.errors import (
+    CatalogueError,
+    CatalogueRefused,
+    NotFound,
+    NotPermitted,
+)
+from rucio_inject.ports import AttributeValue, NewFile
+from rucio_inject.testing.contracts.rules import RulesContract
+from rucio_inject.testing.contracts.world import ContractWorld, measured
+
+NO_RSE = "NO-SUCH-RSE"
+
+
+class CatalogueContract(RulesContract):
+    """Every sentence of the port's docstrings. A subclass gives the fixture `world`."""
+
+    def test_whoami_names_the_account(self, world: ContractWorld) -> None:
+        identity = world.catalogue.whoami()
+        assert identity.account == world.account
+        assert identity.details["account"] == world.account
+
+    def test_a_scope_is_made_once(self, world: ContractWorld) -> None:
+        scope = world.name("s").name.replace("_", "-")
+        assert world.catalogue.ensure_scope(scope, world.account) is True
+        assert world.catalogue.ensure_scope(scope, world.account) is False
+
+    def test_a_scope_of_another_account_is_not_ours(self, world: ContractWorld) -> None:
+        with pytest.raises(NotPermitted, match=world.foreign_scope):
+            world.catalogue.ensure_scope(world.foreign_scope, world.account)
+
+    def test_an_rse_stands_for_itself(self, world: ContractWorld) -> None:
+        assert world.catalogue.resolve(world.rse) == (world.rse,)
+
+    def test_expressions_resolve_sorted(self, world: ContractWorld) -> None:
+        assert world.catalogue.resolve(world.expression) == (world.other,)
+        both = world.catalogue.resolve(f"{world.rse}|{world.other}")
+        assert both == tuple(sorted({world.rse, world.other}))
+
+    @pytest.mark.parametrize("expression", [NO_RSE, "QOS=NOBODY-HAS-THIS"])
+    def test_an_expression_of_nothing_is_not_found(
+        self, world: ContractWorld, expression: str
+    ) -> None:
+        with pytest.raises(NotFound, match=expression):
+            world.catalogue.resolve(expression)
+
+    @pytest.mark.parametrize("expression", ["(", "A||", "QOS=", "&"])
+    def test_what_is_no_expression_is_refused(self, world: ContractWorld, expression: str) -> None:
+        with pytest.raises(CatalogueRefused):
+            world.catalogue.resolve(expression)
+
+    @pytest.mark.parametrize(
+        ("value", "kept"), [(False, False), (True, True), ("SAFE", "SAFE"), (7, "7")]
+    )
+    def test_an_attribute_is_kept_as_rucio_holds_it(
+        self, world: ContractWorld, value: AttributeValue, kept: AttributeValue
+    ) -> None:
+        for _ in range(2):
+            world.catalogue.set_rse_attribute(world.rse, "contractKey", value)
+            found = world.catalogue.rse_attributes(world.rse)["contractKey"]
+            assert (found, type(found)) == (kept, type(kept))
+
+    def test_attributes_of_no_rse(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.rse_attributes(NO_RSE)
+        with pytest.raises(NotFound):
+            world.catalogue.set_rse_attribute(NO_RSE, "QOS", "FAST")
+
+    def test_an_account_without_limit_has_all_the_room(self, world: ContractWorld) -> None:
+        quota = world.catalogue.quota(world.account, world.rse)
+        assert (quota.rse, quota.limit, quota.left) == (world.rse, None, None)
+        assert quota.used >= 0
+
+    def test_unknown_files_are_left_out(self, world: ContractWorld) -> None:
+        known, unknown = world.registered(), world.name()
+        assert set(world.catalogue.look_up([known, unknown])) == {known}
+        assert dict(world.catalogue.look_up([unknown])) == {}
+        assert dict(world.catalogue.look_up([])) == {}
+
+    def test_a_file_is_known_with_its_checksums_and_replica(self, world: ContractWorld) -> None:
+        did, measure, pfn = world.stored(b"nova")
+        world.catalogue.add_files(world.rse, [NewFile(did, measure)])
+        known = world.catalogue.look_up([did])[did]
+        assert (known.did, known.size) == (did, measure.size)
+        assert (known.adler32, known.md5) == (measure.adler32, measure.md5)
+        assert set(known.replicas) == {world.rse}
+        assert known.replicas[world.rse].available
+        assert known.replicas[world.rse].pfn == pfn
+        assert known.conflict(measure) is None
+
+    def test_collections_are_no_files(self, world: ContractWorld) -> None:
+        dataset = self.filled(world)
+        assert dict(world.catalogue.look_up([dataset])) == {}
+
+    def test_a_file_that_is_there_stays_as_it_is(self, world: ContractWorld) -> None:
+        did, measure, pfn = world.stored(b"one")
+        world.catalogue.add_files(world.rse, [NewFile(did, measure)])
+        before = world.catalogue.look_up([did])
+        world.catalogue.add_files(world.rse, [NewFile(did, measure)])
+        assert world.catalogue.look_up([did]) == before
+        assert before[did].replicas[world.rse].pfn == pfn
+
+    def test_files_are_added_all_or_none(self, world: ContractWorld) -> None:
+        good, clash = world.name(), self.filled(world)
+        measure = measured(b"x")
+        with pytest.raises(CatalogueError):
+            world.catalogue.add_files(world.rse, [NewFile(good, measure), NewFile(clash, measure)])
+        assert dict(world.catalogue.look_up([good])) == {}
+
+    def test_files_at_no_rse(self, world: ContractWorld) -> None:
+        did = world.name()
+        with pytest.raises(NotFound):
+            world.catalogue.add_files(NO_RSE, [NewFile(did, measured(b"x"))])
+        assert world.catalogue.missing([did]) == {did}
+
+    def test_metadata_can_be_set_again(self, world: ContractWorld) -> None:
+        dids = [world.registered(), world.registered()]
+        for _ in range(2):
+            world.catalogue.set_metadata({did: {"run_number": 5089063} for did in dids})
+
+    def test_collections_can_be_made_again(self, world: ContractWorld) -> None:
+        dataset, container = world.name("dataset"), world.name("container")
+        wanted = {dataset: DIDType.DATASET, container: DIDType.CONTAINER}
+        for _ in range(2):
+            world.catalogue.add_collections(wanted)
+            assert world.catalogue.missing([dataset, container]) == frozenset()
+        assert world.catalogue.contents(dataset) == ()
+
+    def test_missing_ones_are_made_beside_others(self, world: ContractWorld) -> None:
+        there, new = self.filled(world), world.name("dataset")
+        world.catalogue.add_collections({there: DIDType.DATASET, new: DIDType.DATASET})
+        assert world.catalogue.missing([new]) == frozenset()
+
+    def test_a_collection_of_another_type_is_refused(self, world: ContractWorld) -> None:
+        dataset, file = self.filled(world), world.registered()
+        for did in (dataset, file):
+            with pytest.raises(CatalogueRefused, match=did.name):
+                world.catalogue.add_collections({did: DIDType.CONTAINER})
+
+    def test_what_is_attached_stays_in(self, world: ContractWorld) -> None:
+        dataset, container = world.name("dataset"), world.name("container")
+        world.catalogue.add_collections({dataset: DIDType.DATASET, container: DIDType.CONTAINER})
+        first, second = world.registered(), world.registered()
+        world.catalogue.attach({dataset: [first], container: [dataset]})
+        world.catalogue.attach({dataset: [first, second], container: [dataset]})
+        assert set(world.catalogue.contents(dataset)) == {first, second}
+        assert world.catalogue.contents(container) == (dataset,)
+
+    def test_nothing_is_attached_to_what_is_not_there(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.attach({world.name("dataset"): [world.registered()]})
+        with pytest.raises(NotFound):
+            world.catalogue.attach({self.filled(world): [world.name()]})
+
+    def test_contents_of_what_is_not_there(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.contents(world.name("dataset"))
+
+    def test_missing_takes_every_type(self, world: ContractWorld) -> None:
+        there = [world.registered(), self.filled(world)]
+        absent = world.name()
+        assert world.catalogue.missing([*there, absent]) == {absent}
+        assert world.catalogue.missing([]) == frozenset()
+
+    def test_a_collection_ends_and_its_files_stay(self, world: ContractWorld) -> None:
+        file, dataset, container = world.registered(), world.name("d"), world.name("c")
+        world.catalogue.add_collections({dataset: DIDType.DATASET, container: DIDType.CONTAINER})
+        world.catalogue.attach({dataset: [file], container: [dataset]})
+        world.catalogue.expire_collection(dataset, 1)
+        world.settle(lambda: world.catalogue.missing([dataset]) == {dataset})
+        assert world.catalogue.contents(container) == ()
+        assert world.catalogue.missing([file]) == frozenset()
+
+    def test_what_is_not_there_cannot_end(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.expire_collection(world.name("dataset"), 1)
+
+    def test_usage_counts_what_is_registered(self, world: ContractWorld) -> None:
+        before = world.catalogue.usage(world.rse)
+        world.registered(b"12345")
+        world.settle(lambda: world.catalogue.usage(world.rse).files == before.files + 1)
+        assert world.catalogue.usage(world.rse).bytes == before.bytes + 5

@@ -1,0 +1,184 @@
+"""The contract of `ports.Catalogue`: rules, their locks and their end."""
+
+from __future__ import annotations
+
+import pytest
+
+from rucio_inject.domain.did import DID, DIDType
+from rucio_inject.domain.errors import CatalogueError, NotFound
+from rucio_inject.domain.rule import LockState, RuleRequest, RuleState, RuleView
+from rucio_inject.testing.contracts.world import ContractWorld
+
+NO_RULE = "0" * 32
+
+
+class RulesContract:
+    """What the catalogue says of rules. A subclass gives the fixture `world`."""
+
+    def test_a_rule_on_an_empty_dataset_is_ok_with_no_locks(self, world: ContractWorld) -> None:
+        dataset = self.filled(world)
+        rule_id, adopted = self.asked(world, dataset)
+        view = self.view(world, dataset)
+        assert not adopted
+        assert (view.rule_id, view.did, view.copies) == (rule_id, dataset, 1)
+        assert (view.rse_expression, view.state) == (world.expression, RuleState.OK)
+        assert (view.locks_ok, view.locks_replicating, view.locks_stuck) == (0, 0, 0)
+        assert view.expires_at is None
+        assert list(world.catalogue.locks(rule_id)) == []
+
+    def test_a_rule_brings_files_attached_later(self, world: ContractWorld) -> None:
+        dataset = self.filled(world)
+        rule_id, _ = self.asked(world, dataset)
+        files = [world.registered(b"one"), world.registered(b"two")]
+        world.catalogue.attach({dataset: files})
+        world.settle(lambda: self.view(world, dataset).locks_ok == 2)
+        assert self.view(world, dataset).state is RuleState.OK
+        locks = world.catalogue.locks(rule_id)
+        assert {lock.did for lock in locks} == set(files)
+        assert {(lock.rse, lock.state) for lock in locks} == {(world.other, LockState.OK)}
+        known = world.catalogue.look_up(files)
+        assert all(known[did].replicas[world.other].available for did in files)
+
+    def test_the_replica_holds_the_bytes(self, world: ContractWorld) -> None:
+        file = world.registered(b"photons")
+        dataset = self.filled(world, file)
+        self.asked(world, dataset)
+        world.settle(lambda: self.view(world, dataset).locks_ok == 1)
+        pfn = world.catalogue.look_up([file])[file].replicas[world.other].pfn
+        assert pfn is not None
+        copy = world.folder / "copy"
+        world.storage.get(world.other, pfn, copy)
+        assert copy.read_bytes() == b"photons"
+
+    def test_a_second_rule_is_the_first(self, world: ContractWorld) -> None:
+        dataset = self.filled(world)
+        first, _ = self.asked(world, dataset)
+        assert self.asked(world, dataset) == (first, True)
+        assert len(world.catalogue.rules([dataset], world.account)) == 1
+
+    def test_adopting_a_rule_takes_its_end_back(self, world: ContractWorld) -> None:
+        dataset = self.filled(world, world.registered())
+        rule_id, _ = self.asked(world, dataset)
+        world.catalogue.end_rule(rule_id, 3600)
+        assert self.view(world, dataset).expires_at is not None
+        assert self.asked(world, dataset) == (rule_id, True)
+        assert self.view(world, dataset).expires_at is None
+
+    def test_a_rule_to_another_expression_is_another(self, world: ContractWorld) -> None:
+        dataset = self.filled(world)
+        first, _ = self.asked(world, dataset)
+        second, adopted = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        assert not adopted
+        found = world.catalogue.rules([dataset], world.account)
+        assert {view.rule_id for view in found} == {first, second}
+
+    def test_rules_are_shown_of_the_datasets_asked_for(self, world: ContractWorld) -> None:
+        mine, other = self.filled(world), self.filled(world)
+        rule_id, _ = self.asked(world, mine)
+        self.asked(world, other)
+        assert [v.rule_id for v in world.catalogue.rules([mine], world.account)] == [rule_id]
+        assert list(world.catalogue.rules([world.name("dataset")], world.account)) == []
+        assert list(world.catalogue.rules([], world.account)) == []
+
+    def test_rules_of_many_datasets(self, world: ContractWorld) -> None:
+        datasets = [world.name("dataset") for _ in range(25)]
+        world.catalogue.add_collections(dict.fromkeys(datasets, DIDType.DATASET))
+        for dataset in datasets:
+            self.asked(world, dataset)
+        found = world.catalogue.rules(datasets[:24], world.account)
+        assert sorted(view.did for view in found) == sorted(datasets[:24])
+
+    def test_a_rule_for_what_is_not_there(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            self.asked(world, world.name("dataset"))
+
+    def test_more_copies_than_rses(self, world: ContractWorld) -> None:
+        dataset = self.filled(world, world.registered())
+        with pytest.raises(CatalogueError):
+            world.catalogue.add_rule(dataset, RuleRequest(world.expression, 2), world.account)
+        assert list(world.catalogue.rules([dataset], world.account)) == []
+
+    def test_two_copies_are_two_locks(self, world: ContractWorld) -> None:
+        file = world.registered()
+        dataset = self.filled(world, file)
+        request = RuleRequest(f"{world.rse}|{world.other}", 2)
+        rule_id, _ = world.catalogue.add_rule(dataset, request, world.account)
+        world.settle(lambda: self.view(world, dataset).locks_ok == 2)
+        assert {lock.rse for lock in world.catalogue.locks(rule_id)} == {world.rse, world.other}
+
+    def test_no_rule_has_no_locks(self, world: ContractWorld) -> None:
+        assert list(world.catalogue.locks(NO_RULE)) == []
+
+    def test_a_rule_that_is_not_stuck_has_no_reasons(self, world: ContractWorld) -> None:
+        dataset = self.filled(world, world.registered())
+        rule_id, _ = self.asked(world, dataset)
+        world.settle(lambda: self.view(world, dataset).locks_ok == 1)
+        assert list(world.catalogue.stuck_files(rule_id)) == []
+
+    def test_a_lost_source_is_told_file_by_file(self, world: ContractWorld) -> None:
+        file = world.registered()
+        pfn = world.catalogue.look_up([file])[file].replicas[world.rse].pfn
+        assert pfn is not None
+        world.storage.remove(world.rse, pfn)
+        dataset = self.filled(world, file)
+        rule_id, _ = self.asked(world, dataset)
+        world.settle(lambda: self.view(world, dataset).state is RuleState.STUCK)
+        assert self.view(world, dataset).locks_stuck == 1
+        (stuck,) = world.catalogue.stuck_files(rule_id)
+        assert (stuck.did, stuck.rse) == (file, world.other)
+        assert stuck.reason
+
+    def test_an_ended_rule_takes_its_replicas_with_it(self, world: ContractWorld) -> None:
+        file = world.registered()
+        dataset = self.filled(world, file)
+        rule_id, _ = self.asked(world, dataset)
+        world.settle(lambda: self.view(world, dataset).locks_ok == 1)
+        pfn = world.catalogue.look_up([file])[file].replicas[world.other].pfn
+        assert pfn is not None
+        world.catalogue.end_rule(rule_id, 1)
+        world.catalogue.end_rule(rule_id, 1)
+        world.settle(lambda: not world.catalogue.rules([dataset], world.account))
+        world.settle(lambda: set(world.catalogue.look_up([file])[file].replicas) == {world.rse})
+        world.settle(lambda: not world.storage.exists(world.other, pfn))
+        assert list(world.catalogue.locks(rule_id)) == []
+
+    def test_the_end_counts_from_the_last_call(self, world: ContractWorld) -> None:
+        dataset = self.filled(world)
+        rule_id, _ = self.asked(world, dataset)
+        world.catalogue.end_rule(rule_id, 60)
+        sooner = self.view(world, dataset).expires_at
+        world.catalogue.end_rule(rule_id, 7200)
+        later = self.view(world, dataset).expires_at
+        assert sooner is not None
+        assert later is not None
+        assert (later - sooner).total_seconds() > 3600
+
+    def test_with_its_last_replica_a_file_leaves_the_catalogue(self, world: ContractWorld) -> None:
+        file = world.registered()
+        dataset = self.filled(world, file)
+        rule_id, _ = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        world.settle(lambda: self.view(world, dataset).locks_ok == 1)
+        world.catalogue.end_rule(rule_id, 1)
+        world.settle(lambda: world.catalogue.missing([file]) == {file})
+        world.settle(lambda: world.catalogue.contents(dataset) == ())
+
+    def test_no_rule_cannot_end(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.end_rule(NO_RULE, 1)
+
+    def filled(self, world: ContractWorld, *files: DID) -> DID:
+        """A new dataset with some files."""
+        did = world.name("dataset")
+        world.catalogue.add_collections({did: DIDType.DATASET})
+        if files:
+            world.catalogue.attach({did: files})
+        return did
+
+    def asked(self, world: ContractWorld, dataset: DID) -> tuple[str, bool]:
+        """The rule that brings a dataset to `other`."""
+        return world.catalogue.add_rule(dataset, RuleRequest(world.expression), world.account)
+
+    def view(self, world: ContractWorld, dataset: DID) -> RuleView:
+        """The one rule of a dataset."""
+        (view,) = world.catalogue.rules([dataset], world.account)
+        return view

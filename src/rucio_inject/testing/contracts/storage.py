@@ -1,0 +1,99 @@
+"""The contract of `ports.Storage`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rucio_inject.domain.errors import ReplicaMissing, StorageError
+from rucio_inject.testing.contracts.world import ContractWorld
+
+
+class StorageContract:
+    """Every sentence of the port's docstrings. A subclass gives the fixture `world`."""
+
+    @pytest.mark.parametrize("content", [b"", b"events", bytes(range(256)) * 5000])
+    def test_what_is_put_can_be_got(self, world: ContractWorld, content: bytes) -> None:
+        _, _, pfn = world.stored(content)
+        copy = world.folder / "copy"
+        world.storage.get(world.rse, pfn, copy)
+        assert copy.read_bytes() == content
+
+    def test_getting_overwrites(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored(b"new")
+        copy = world.folder / "copy"
+        copy.write_bytes(b"something longer that was there")
+        world.storage.get(world.rse, pfn, copy)
+        assert copy.read_bytes() == b"new"
+
+    def test_putting_overwrites_what_an_earlier_try_left(self, world: ContractWorld) -> None:
+        did = world.name()
+        path = world.folder / "source"
+        pfns = set()
+        for content in (b"a first try, longer", b"second"):
+            path.write_bytes(content)
+            pfns.add(world.storage.put(world.rse, path, did))
+        (pfn,) = pfns
+        world.storage.get(world.rse, pfn, path)
+        assert path.read_bytes() == b"second"
+
+    def test_the_source_stays(self, world: ContractWorld) -> None:
+        path = world.folder / "source"
+        path.write_bytes(b"precious")
+        world.storage.put(world.rse, path, world.name())
+        assert path.read_bytes() == b"precious"
+
+    def test_the_pfn_is_the_one_that_the_catalogue_gives(self, world: ContractWorld) -> None:
+        did = world.registered()
+        pfn = world.catalogue.look_up([did])[did].replicas[world.rse].pfn
+        assert pfn is not None
+        assert world.storage.exists(world.rse, pfn)
+
+    def test_a_source_that_is_not_there(self, world: ContractWorld) -> None:
+        did = world.name()
+        before = world.storage.count(world.rse)
+        with pytest.raises(StorageError):
+            world.storage.put(world.rse, world.folder / "nothing", did)
+        assert world.storage.count(world.rse) == before
+
+    def test_nothing_cannot_be_got(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored()
+        world.storage.remove(world.rse, pfn)
+        copy = world.folder / "copy"
+        with pytest.raises(ReplicaMissing, match="cannot read"):
+            world.storage.get(world.rse, pfn, copy)
+
+    def test_a_removed_file_does_not_exist(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored()
+        assert world.storage.exists(world.rse, pfn) is True
+        world.storage.remove(world.rse, pfn)
+        assert world.storage.exists(world.rse, pfn) is False
+
+    def test_nothing_cannot_be_removed(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored()
+        world.storage.remove(world.rse, pfn)
+        with pytest.raises(ReplicaMissing):
+            world.storage.remove(world.rse, pfn)
+
+    def test_a_listing_counts_files_and_bytes(self, world: ContractWorld) -> None:
+        before = world.storage.count(world.rse)
+        world.stored(b"123")
+        _, _, pfn = world.stored(b"4567")
+        after = world.storage.count(world.rse)
+        assert before is not None
+        assert after is not None
+        assert (after.files - before.files, after.bytes - before.bytes) == (2, 7)
+        world.storage.remove(world.rse, pfn)
+        assert (last := world.storage.count(world.rse)) is not None
+        assert (last.files, last.bytes) == (before.files + 1, before.bytes + 3)
+
+    def test_many_threads_at_once(self, world: ContractWorld) -> None:
+        def there_and_back(number: int) -> bytes:
+            _, _, pfn = world.stored(str(number).encode())
+            copy = world.folder / f"copy{number}"
+            world.storage.get(world.rse, pfn, copy)
+            return copy.read_bytes()
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(there_and_back, range(12))) == [str(n).encode() for n in range(12)]

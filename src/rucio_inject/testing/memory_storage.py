@@ -1,0 +1,74 @@
+"""The storages of an in-memory lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import ReplicaMissing, StorageRefused, StorageUnavailable
+from rucio_inject.domain.usage import Usage
+from rucio_inject.testing.lake_values import LakeRSE
+from rucio_inject.testing.memory_daemons import pfn_of
+from rucio_inject.testing.memory_lake import MemoryLake
+
+
+class MemoryStorage:
+    """Implements `ports.Storage` on a `MemoryLake`."""
+
+    def __init__(self, lake: MemoryLake) -> None:
+        self._lake = lake
+
+    def put(self, rse: str, path: Path, did: DID) -> str:
+        """See the port."""
+        doing = f"cannot store {did} at {rse}"
+        with self._lake.call("put"):
+            storage = self._reached(rse, doing)
+            if storage.refuses_writes:
+                raise StorageRefused(f"{doing}: no space left on device")
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise StorageRefused(f"{doing}: {error.strerror}") from error
+            pfn = pfn_of(rse, did)
+            storage.bytes[pfn] = content
+            return pfn
+
+    def get(self, rse: str, pfn: str, path: Path) -> None:
+        """See the port."""
+        doing = f"cannot read {pfn} at {rse}"
+        with self._lake.call("get"):
+            content = self._reached(rse, doing).bytes.get(pfn)
+            if content is None:
+                raise ReplicaMissing(f"{doing}: it is not there")
+            try:
+                path.write_bytes(content)
+            except OSError as error:
+                raise StorageRefused(f"{doing}: {error.strerror}") from error
+
+    def exists(self, rse: str, pfn: str) -> bool:
+        """See the port."""
+        with self._lake.call("exists"):
+            return pfn in self._reached(rse, f"cannot look for {pfn} at {rse}").bytes
+
+    def remove(self, rse: str, pfn: str) -> None:
+        """See the port."""
+        doing = f"cannot remove {pfn} at {rse}"
+        with self._lake.call("remove"):
+            storage = self._reached(rse, doing)
+            if pfn not in storage.bytes:
+                raise ReplicaMissing(f"{doing}: it is not there")
+            if storage.refuses_deletion:
+                raise StorageRefused(f"{doing}: it is still there")
+            del storage.bytes[pfn]
+
+    def count(self, rse: str) -> Usage | None:
+        """See the port. Not a call that a crash counts: a thread of its own makes it."""
+        with self._lake.lock:
+            held = self._reached(rse, f"cannot count {rse}").bytes
+            return Usage(len(held), sum(map(len, held.values())))
+
+    def _reached(self, rse: str, doing: str) -> LakeRSE:
+        storage = self._lake.rse(rse)
+        if storage.offline:
+            raise StorageUnavailable(f"{doing}: it does not answer")
+        return storage
