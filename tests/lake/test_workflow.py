@@ -84,7 +84,8 @@ def test_a_campaign_from_its_files_to_their_end(
     assert ended.end["files"] == {"GONE": 10}
 
     assert list(client.list_replicas(dids)) == []
-    assert list(client.list_replication_rules({"scope": SCOPE, "account": "magic"})) == []
+    rules = client.list_replication_rules({"scope": SCOPE, "account": "magic"})
+    assert [rule["id"] for rule in rules if rule["name"] in datasets] == []
     for dataset in datasets:
         asked = rucio_cli("did", "show", f"{SCOPE}:{dataset}")
         assert asked.returncode != 0

@@ -66,17 +66,19 @@ class BringUp:
         self._choose_ports(options.port)
         cluster = self._cluster(options, identity)
         self._launch("transfers", self._programs.transfers(self._transfer_port))
-        fresh = self._start_database(cluster, options)
+        self._launch_database(cluster, options)
         self._write_configuration(options)
-        if not self._state.database_ready:
-            if fresh:
-                # The server takes seconds to load, and asks nothing of the tables meanwhile.
-                self._launch("server", self._programs.server())
+        # The server and the daemons take seconds to load and ask the database nothing meanwhile,
+        # so they need not wait for it; the daemons do need its tables when they have loaded.
+        self._launch("server", self._programs.server())
+        if self._state.database_ready:
+            self._launch_daemons()
+            cluster.await_ready(self._state.members["postgres"], self._clock)
+        else:
+            cluster.await_ready(self._state.members["postgres"], self._clock)
             self._programs.make_schema(str(self._state.socket_folder))
             self._state.database_ready = True
-        if "server" not in self._state.members:
-            self._launch("server", self._programs.server())
-        self._launch("daemons", self._programs.daemons(hermes=self._state.hermes is not None))
+            self._launch_daemons()
         self._await("server", lambda: sockets.answers(self._port, "/ping"))
         self._await("transfers", lambda: sockets.answers(self._transfer_port, "/"))
         self._furnish()
@@ -131,11 +133,12 @@ class BringUp:
             choice = str(earlier)
         return find_binaries(choice, self._base, major=self._state.postgres_major)
 
-    def _start_database(self, cluster: Cluster, options: StartOptions) -> bool:
-        """True when the database was made just now."""
+    def _launch_daemons(self) -> None:
+        self._launch("daemons", self._programs.daemons(hermes=self._state.hermes is not None))
+
+    def _launch_database(self, cluster: Cluster, options: StartOptions) -> None:
         state = self._state
-        fresh = not cluster.exists()
-        if fresh:
+        if not cluster.exists():
             state.database_ready = False
             state.content_digest = None
         cluster.initialise(durable=options.durable)
@@ -145,8 +148,6 @@ class BringUp:
         member = cluster.start(state.socket_folder, durable=options.durable)
         state.members = {**state.members, "postgres": member}
         save_state(self._paths.state, state)
-        cluster.await_ready(member, self._clock)
-        return fresh
 
     def _write_configuration(self, options: StartOptions) -> None:
         assert self._state.socket_folder is not None

@@ -1,0 +1,198 @@
+"""A whole campaign on the in-memory lake, and a witness who checks its promises at every fact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rucio_inject.api import Injector
+from rucio_inject.campaign.schema import Campaign
+from rucio_inject.domain import facts as f
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
+from rucio_inject.factory import Ports
+from rucio_inject.ledger.json_ledger import JsonLedger
+from rucio_inject.pipeline import Outcome
+from rucio_inject.ports import Analyser
+from rucio_inject.steps.measure import measure_file
+from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_lake import MemoryLake
+from rucio_inject.testing.memory_storage import MemoryStorage
+
+SCOPE = "MAGIC"
+HOLDERS = ("INFN-NA-DPM", "LAPP-FAST", "PIC-DCACHE", "PIC-INJECT")
+NAMES = (
+    "20200203_M1_05089063.001_Y_CrabNebula-W0.40_035.root",
+    "20200203_M1_05089063.002_Y_CrabNebula-W0.40_035.root",
+    "20200203_M1_05089064.001_Y_CrabNebula-W0.40_215.root",
+)
+MOCK = {
+    "kind": "mock",
+    "runs": 1,
+    "subruns": 2,
+    "telescopes": ["M1"],
+    "types": ["D"],
+    "payload": {"kind": "raw", "size": 64},
+}
+
+
+def campaign_keys(folder: Path, **changes: Any) -> dict[str, Any]:
+    """The keys of a small campaign; those that are None are left out."""
+    keys: dict[str, Any] = {
+        "campaign": "test",
+        "scope": SCOPE,
+        "source": MOCK,
+        "upload": {"rse": "PIC-INJECT", "workers": 2},
+        "rules": [{"rse_expression": e} for e in ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")],
+        "replication": {"deadline": "60s"},
+        "access": {"workers": 2},
+        "end": {"lifetime": "5s", "deadline": "60s"},
+        "monitor": {"interval": 3600},
+        "output": str(folder),
+        **changes,
+    }
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def telescope_files(folder: Path, names: Sequence[str] = NAMES) -> dict[str, bytes]:
+    """Real files in a folder, each with bytes of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {name: f"events of {name}".encode() for name in names}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return contents
+
+
+class Witness:
+    """An onlooker who looks at the lake at every fact: is what was promised still kept?"""
+
+    def __init__(self, lake: MemoryLake, ledger: JsonLedger) -> None:
+        self._lake = lake
+        self._ledger = ledger
+        self.facts: list[f.Fact] = []
+        self.broken: list[str] = []
+
+    def record(self, facts: Sequence[f.Fact]) -> None:
+        """See `ports.FactSink`. A crash may happen here, after the ledger has the facts."""
+        with self._lake.call("told"):
+            self.facts += facts
+            for fact in facts:
+                if isinstance(fact, f.SourceFreed | f.FileVerified):
+                    self._has_good_replicas(fact.did, HOLDERS, f"at {type(fact).__name__}")
+            for record in self._ledger.files():
+                self._is_not_lost(record)
+
+    def _is_not_lost(self, record: FileRecord) -> None:
+        if record.source is SourceCopy.KEPT and record.measure is not None:
+            path = Path(record.path)
+            # Between the removal and its fact a verified file is gone from its source.
+            if not path.exists() and not reached(record.state, FileState.VERIFIED):
+                self.broken.append(f"the source of {record.did} was freed as {record.state}")
+        if record.state is FileState.GONE and record.did in self._lake.files:
+            self.broken.append(f"{record.did} is said to be gone and is not")
+
+    def _has_good_replicas(self, did: DID, rses: Sequence[str], when: str) -> None:
+        record = self._ledger.file(did)
+        assert record is not None
+        for rse in rses:
+            ending = reached(record.state, FileState.EXPIRING)
+            content = self._lake.content(did, rse)
+            good = content is not None and measured(content) == record.measure
+            if not good and not ending:
+                self.broken.append(f"{did} has no good replica at {rse} {when}")
+
+
+@dataclass
+class World:
+    """A campaign that can be run, stopped, and run again, each time as a new process would."""
+
+    folder: Path
+    changes: dict[str, Any] = field(default_factory=dict)
+    analyser: Analyser | None = None
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.lake = MemoryLake(self.clock)
+        self.catalogue = MemoryCatalogue(self.lake)
+        self.storage = MemoryStorage(self.lake)
+        self.witnesses: list[Witness] = []
+
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign as it is now."""
+        return Campaign.model_validate(campaign_keys(self.folder / "out", **self.changes))
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger is."""
+        return self.campaign.ledger_path
+
+    @contextmanager
+    def ledger(self) -> Iterator[JsonLedger]:
+        """The campaign's ledger, opened."""
+        with JsonLedger(self.ledger_path, self.campaign.campaign) as ledger:
+            yield ledger
+
+    def run(self, *, new_cycle: bool = False) -> Outcome:
+        """One run of the command, as `rucio-inject run` does it."""
+        ports = Ports(self.catalogue, self.storage, self.analyser, self.clock)
+        with self.ledger() as ledger:
+            witness = Witness(self.lake, ledger)
+            self.witnesses.append(witness)
+            injector = Injector(self.campaign, ports, ledger, [witness], new_cycle=new_cycle)
+            return injector.run(injector.prepare())
+
+    def run_to_the_end(self, tries: int = 5) -> Outcome:
+        """Run until a run ends with every file GONE; fails if that never comes."""
+        for _ in range(tries):
+            outcome = self.run()
+            if all(record.state is FileState.GONE for record in outcome.files):
+                return outcome
+        raise AssertionError(f"after {tries} runs: {dict(outcome.by_state)}")
+
+    def files(self) -> list[FileRecord]:
+        """What is on record now."""
+        with self.ledger() as ledger:
+            return list(ledger.files())
+
+    def states(self) -> dict[str, str]:
+        """States of the files by DID name."""
+        return {record.did.name: str(record.state) for record in self.files()}
+
+    def broken(self) -> list[str]:
+        """Promises that were not kept in any run so far."""
+        return [line for witness in self.witnesses for line in witness.broken]
+
+    def facts(self, kind: type[f.Fact]) -> list[Any]:
+        """Facts of a kind that were told in any run so far."""
+        told = [fact for witness in self.witnesses for fact in witness.facts]
+        return [fact for fact in told if isinstance(fact, kind)]
+
+    def assert_all_is_gone(self) -> None:
+        """The state that a mock campaign ends in, whatever happened on the way."""
+        assert self.broken() == []
+        assert self.lake.files == {}
+        assert self.lake.collections == {}
+        assert self.lake.rules == {}
+        assert {rse: known.bytes for rse, known in self.lake.rses.items() if known.bytes} == {}
+        assert len(self.lake.registrations) == len(set(self.lake.registrations))
+        with self.ledger() as ledger:
+            assert ledger.cycle_ended
+            assert {record.state for record in ledger.files()} == {FileState.GONE}
+            assert {record.source for record in ledger.files()} == {SourceCopy.FREED}
+            assert ledger.collections() == frozenset()
+            assert [rule for rule in ledger.rules() if rule.gone_at is None] == []
+            for record in ledger.files():
+                read = {rse: known.read_back for rse, known in record.replicas.items()}
+                assert read == dict.fromkeys(HOLDERS, record.measure)
+        assert not list((self.folder / "out" / "source").glob("*"))
+
+
+def source_measures(folder: Path) -> dict[str, Any]:
+    """The measures of the files in a folder, by name."""
+    return {path.name: measure_file(path) for path in folder.iterdir()}

@@ -1,0 +1,106 @@
+"""Counts in time: what was cut off, and witnesses who say nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from rucio_inject.domain.facts import RSECounted
+from rucio_inject.domain.usage import Usage
+from rucio_inject.monitor.series import Sampler, Series
+from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_lake import MemoryLake
+from rucio_inject.testing.memory_storage import MemoryStorage
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+COUNTS = [
+    RSECounted(at=NOON + timedelta(seconds=n), rse="A", catalogue=Usage(n, 10 * n), storage=None)
+    for n in range(3)
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "counts.jsonl"
+    Series(path).append(COUNTS)
+    return path
+
+
+def test_counts_survive(path: Path) -> None:
+    assert Series(path).read() == COUNTS
+    assert Series(path).read(NOON + timedelta(seconds=1)) == COUNTS[1:]
+
+
+def test_no_series_is_empty(tmp_path: Path) -> None:
+    assert Series(tmp_path / "none").read() == []
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20, 60])
+def test_a_last_line_that_was_cut_off_is_left_out(path: Path, cut: int) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    # A line that lacks nothing but its end is whole.
+    assert Series(path).read() == (COUNTS if cut == 1 else COUNTS[:-1])
+
+
+def test_counting_goes_on_after_a_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+    for _ in range(2):
+        Series(path).append(COUNTS[2:])
+        assert COUNTS[2] in Series(path).read()
+
+
+def test_damage_in_the_middle_is_not_passed_over(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"{\n" + lines[2])
+    with pytest.raises(ValidationError):
+        Series(path).read()
+
+
+class TestSampler:
+    """Counts while a campaign runs."""
+
+    @pytest.fixture
+    def lake(self) -> MemoryLake:
+        return MemoryLake(FakeClock())
+
+    def sampler(self, lake: MemoryLake, path: Path, interval: float = 3600) -> Sampler:
+        return Sampler(
+            MemoryCatalogue(lake),
+            MemoryStorage(lake),
+            lake.clock,
+            rses=["PIC-INJECT", "LAPP-FAST"],
+            interval=interval,
+            series=Series(path),
+        )
+
+    def test_first_and_last(self, lake: MemoryLake, tmp_path: Path) -> None:
+        path = tmp_path / "c"
+        with self.sampler(lake, path):
+            lake.rses["LAPP-FAST"].bytes["pfn"] = b"1234"
+            lake.clock.advance(10)
+        counts = Series(path).read()
+        assert [count.rse for count in counts] == ["PIC-INJECT", "LAPP-FAST"] * 2
+        assert [count.storage for count in counts if count.rse == "LAPP-FAST"] == [
+            Usage(0, 0),
+            Usage(1, 4),
+        ]
+        assert counts[-1].at - counts[0].at == timedelta(seconds=10)
+
+    def test_a_witness_who_fails_says_nothing(self, lake: MemoryLake, tmp_path: Path) -> None:
+        lake.rses["LAPP-FAST"].offline = True
+        first, second = self.sampler(lake, tmp_path / "c").count()
+        assert (first.catalogue, first.storage) == (Usage(0, 0), Usage(0, 0))
+        assert (second.catalogue, second.storage) == (Usage(0, 0), None)
+
+    def test_a_series_that_cannot_be_written_disturbs_nobody(
+        self, lake: MemoryLake, tmp_path: Path
+    ) -> None:
+        sampler = self.sampler(lake, tmp_path / "no folder" / "c")
+        with sampler:
+            pass
+        assert isinstance(sampler.failure, FileNotFoundError)

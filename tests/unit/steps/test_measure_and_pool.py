@@ -1,0 +1,172 @@
+"""Reading files once, and many at a time."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rucio_inject.domain.errors import (
+    CatalogueUnavailable,
+    InjectError,
+    Interrupted,
+    SourceChanged,
+    SourceUnreadable,
+    StorageUnavailable,
+)
+from rucio_inject.steps.measure import BLOCK, measure_file
+from rucio_inject.steps.pool import in_threads
+from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.fake_clock import FakeClock
+
+
+@pytest.mark.parametrize("content", [b"", b"a", bytes(range(256)) * (2 * BLOCK // 256) + b"end"])
+def test_one_pass_tells_all(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    assert measure_file(path) == measured(content)
+
+
+class Changing(io.FileIO):
+    """A file that somebody else writes to once while it is read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        block = super().read(size)
+        if os.fstat(self.fileno()).st_mtime_ns != 1:
+            with open(self.name, "ab") as other:  # noqa: PTH123 -- Path.open is what is replaced
+                other.write(b"more")
+            # Whatever the clock's resolution, this is another moment.
+            os.utime(self.name, ns=(1, 1))
+        return block or b""
+
+
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"growing" * BLOCK)
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Changing(path))
+    with pytest.raises(SourceChanged, match="changed while it was read"):
+        measure_file(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnreadable, match="No such file"):
+        measure_file(tmp_path / "none")
+    with pytest.raises(SourceUnreadable, match="Is a directory"):
+        measure_file(tmp_path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(SourceUnreadable, match="Permission denied") as caught:
+        measure_file(tmp_path / "x")
+    assert caught.value.hint
+
+
+def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    path = tmp_path / "x"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Failing(path))
+    with pytest.raises(SourceUnreadable, match="Input/output error"):
+        measure_file(path)
+
+
+def everything(items: Any, work: Any, clock: FakeClock, workers: int = 2) -> dict[Any, Any]:
+    """Outcomes by item."""
+    batches = in_threads(items, work, workers=workers, clock=clock)
+    return {item: outcome for batch in batches for item, outcome in batch}
+
+
+class TestPool:
+    """Many files at once."""
+
+    def test_every_item_has_its_outcome(self) -> None:
+        assert everything(range(50), lambda n: n * n, FakeClock()) == {n: n * n for n in range(50)}
+
+    def test_nothing_to_do(self) -> None:
+        assert everything([], lambda n: n, FakeClock()) == {}
+
+    def test_one_failure_stops_no_other(self) -> None:
+        def work(number: int) -> int:
+            if number == 3:
+                raise StorageUnavailable("no answer")
+            return number
+
+        outcomes = everything(range(10), work, FakeClock())
+        assert isinstance(outcomes.pop(3), StorageUnavailable)
+        assert outcomes == {n: n for n in range(10) if n != 3}
+
+    def test_a_catalogue_that_is_gone_stops_all(self) -> None:
+        done: list[int] = []
+
+        def work(number: int) -> int:
+            if number == 2:
+                raise CatalogueUnavailable("no answer")
+            threading.Event().wait(0.001)
+            done.append(number)
+            return number
+
+        yielded: list[int | InjectError] = []
+        batches = in_threads(range(5000), work, workers=1, clock=FakeClock())
+        with pytest.raises(CatalogueUnavailable):
+            yielded.extend(outcome for batch in batches for _, outcome in batch)
+        assert len(done) < 5000
+        assert set(yielded) == set(done), "what was done is told before the error is raised"
+
+    def test_a_wish_to_stop_lets_work_under_way_end(self) -> None:
+        clock = FakeClock()
+        done: list[int] = []
+        told: list[int | InjectError] = []
+
+        def work(number: int) -> int:
+            clock.stop()
+            threading.Event().wait(0.001)
+            done.append(number)
+            return number
+
+        batches = in_threads(range(5000), work, workers=1, clock=clock)
+        with pytest.raises(Interrupted):
+            told.extend(outcome for batch in batches for _, outcome in batch)
+        assert set(told) == set(done)
+        assert 0 < len(told) < 5000
+
+    def test_a_defect_is_raised_as_it_is(self) -> None:
+        def work(number: int) -> float:
+            return 1 / number
+
+        with pytest.raises(ZeroDivisionError):
+            everything(range(3), work, FakeClock())
+
+    def test_no_more_at_once_than_workers(self) -> None:
+        lock, now, most = threading.Lock(), 0, 0
+
+        def work(_: int) -> None:
+            nonlocal now, most
+            with lock:
+                now += 1
+                most = max(most, now)
+            threading.Event().wait(0.002)
+            with lock:
+                now -= 1
+
+        everything(range(30), work, FakeClock(), workers=3)
+        assert most <= 3
+
+    def test_a_reader_who_leaves_ends_the_threads(self) -> None:
+        before = threading.active_count()
+        batches = in_threads(range(100), lambda n: n, workers=4, clock=FakeClock())
+        next(iter(batches))
+        del batches
+        assert threading.active_count() == before

@@ -1,0 +1,138 @@
+"""What a campaign's words mean on a lake, before anything is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import NotPermitted, QuotaExceeded, SignInFailed, UsageError
+from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.ports import NewFile
+from rucio_inject.steps.prepare import (
+    Lake,
+    check_quota,
+    prepare_scope,
+    set_attributes,
+    survey,
+)
+from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_lake import MemoryLake
+
+FAST, DCACHE = RuleRequest("QOS=FAST"), RuleRequest("PIC-DCACHE")
+
+
+@pytest.fixture
+def lake() -> MemoryLake:
+    return MemoryLake(FakeClock())
+
+
+@pytest.fixture
+def catalogue(lake: MemoryLake) -> MemoryCatalogue:
+    return MemoryCatalogue(lake)
+
+
+def surveyed(catalogue: MemoryCatalogue, *rules: RuleRequest, rse: str = "PIC-INJECT") -> Lake:
+    """A survey for some rules."""
+    return survey(catalogue, account=None, upload_rse=rse, rules=rules)
+
+
+def test_expressions_become_rses(catalogue: MemoryCatalogue) -> None:
+    lake = surveyed(catalogue, FAST, RuleRequest("site=PIC", 2))
+    assert lake.identity.account == "magic"
+    assert lake.rses == {"QOS=FAST": ("LAPP-FAST",), "site=PIC": ("PIC-DCACHE", "PIC-INJECT")}
+    assert lake.all_rses() == ("PIC-INJECT", "LAPP-FAST", "PIC-DCACHE")
+
+
+@pytest.mark.parametrize("rse", ["NO-SUCH-RSE", "site=PIC"])
+def test_the_upload_rse_is_one_rse(catalogue: MemoryCatalogue, rse: str) -> None:
+    with pytest.raises(UsageError, match=r"upload\.rse"):
+        surveyed(catalogue, FAST, rse=rse)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (RuleRequest("QOS=NONE"), "QOS=NONE"),
+        (RuleRequest("((("), "no RSE expression"),
+        (RuleRequest("QOS=FAST", 2), "2 copies"),
+    ],
+)
+def test_a_rule_that_cannot_be_names_its_place(
+    catalogue: MemoryCatalogue, rule: RuleRequest, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=r"rules\.1\.rse_expression") as caught:
+        surveyed(catalogue, DCACHE, rule)
+    assert reason in caught.value.message
+
+
+def test_a_survey_changes_nothing(lake: MemoryLake, catalogue: MemoryCatalogue) -> None:
+    surveyed(catalogue, FAST)
+    assert (lake.scopes, lake.files, lake.collections, lake.rules) == ({}, {}, {}, {})
+
+
+def test_rucio_may_take_us_for_another(catalogue: MemoryCatalogue) -> None:
+    """A cached token of another account signs in as that one."""
+    with pytest.raises(SignInFailed, match="magic"):
+        survey(catalogue, account="cta", upload_rse="PIC-INJECT", rules=[FAST])
+
+
+def test_a_scope_is_made_once(catalogue: MemoryCatalogue) -> None:
+    assert prepare_scope(catalogue, "MAGIC", "magic") is True
+    assert prepare_scope(catalogue, "MAGIC", "magic") is False
+
+
+@pytest.mark.parametrize("value", [False, True, "SAFE", 7])
+def test_attributes_are_set_and_read_back(
+    lake: MemoryLake, catalogue: MemoryCatalogue, value: str | int | bool
+) -> None:
+    for _ in range(2):
+        set_attributes(catalogue, {"PIC-INJECT": {"greedyDeletion": value}})
+    assert str(lake.rses["PIC-INJECT"].attributes["greedyDeletion"]) == str(value)
+
+
+def test_an_attribute_that_does_not_take(lake: MemoryLake, catalogue: MemoryCatalogue) -> None:
+    lake.rses["PIC-INJECT"].frozen_attributes = True
+    with pytest.raises(NotPermitted, match="greedyDeletion"):
+        set_attributes(catalogue, {"PIC-INJECT": {"greedyDeletion": False}})
+
+
+def test_attributes_of_no_rse(catalogue: MemoryCatalogue) -> None:
+    with pytest.raises(UsageError, match=r"rse_attributes\.NO-SUCH-RSE"):
+        set_attributes(catalogue, {"NO-SUCH-RSE": {"x": True}})
+
+
+class TestQuota:
+    """Asked before the first byte is brought."""
+
+    def check(self, lake: MemoryLake, size: int, *rules: RuleRequest) -> None:
+        catalogue = MemoryCatalogue(lake)
+        check_quota(catalogue, surveyed(catalogue, *rules), rules, size)
+
+    def test_no_limit_is_room_enough(self, lake: MemoryLake) -> None:
+        self.check(lake, 10**18, FAST)
+
+    @pytest.mark.parametrize("rse", ["PIC-INJECT", "LAPP-FAST"])
+    def test_a_limit_is_kept(self, lake: MemoryLake, rse: str) -> None:
+        lake.rses[rse].limits["magic"] = 10
+        self.check(lake, 10, FAST)
+        with pytest.raises(QuotaExceeded, match=f"{rse}: 10 bytes") as caught:
+            self.check(lake, 11, FAST)
+        assert "account limit" in str(caught.value.hint)
+
+    def test_one_of_two_with_room_is_enough_for_one_copy(self, lake: MemoryLake) -> None:
+        lake.rses["PIC-DCACHE"].limits["magic"] = 0
+        self.check(lake, 10, RuleRequest("LAPP-FAST|PIC-DCACHE"))
+        with pytest.raises(QuotaExceeded, match="PIC-DCACHE"):
+            self.check(lake, 10, RuleRequest("LAPP-FAST|PIC-DCACHE", 2))
+
+    def test_what_is_held_counts(self, lake: MemoryLake) -> None:
+        catalogue = MemoryCatalogue(lake)
+        catalogue.ensure_scope("MAGIC", "magic")
+        file = DID("MAGIC", "held")
+        catalogue.add_files("LAPP-FAST", [NewFile(file, Measure(7, "1", "0" * 32))])
+        catalogue.add_rule(file, FAST, "magic")
+        lake.rses["LAPP-FAST"].limits["magic"] = 10
+        with pytest.raises(QuotaExceeded, match="LAPP-FAST: 3 bytes"):
+            self.check(lake, 4, FAST)
