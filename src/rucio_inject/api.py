@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from rucio_inject.campaign.schema import Campaign
@@ -26,6 +26,20 @@ from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, surv
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)
+
+
+def milestones(ledger: Ledger) -> list[tuple[datetime, str]]:
+    """When the last file, or rule, of a cycle came to something; for figure 1."""
+    files, rules = ledger.files(), ledger.rules()
+    replicas = [replica for record in files for replica in record.replicas.values()]
+    told = (
+        ("uploaded", [record.uploaded_at for record in files]),
+        ("read back", [replica.read_back_at for replica in replicas]),
+        ("rules end", [rule.ending_at for rule in rules]),
+        ("gone", [replica.gone_at for replica in replicas]),
+    )
+    known = [(name, [at for at in times if at is not None]) for name, times in told]
+    return [(max(times), name) for name, times in known if times]
 
 
 class Injector:
@@ -103,6 +117,7 @@ class Injector:
             self.folders.figure_1,
             title=f"Files and bytes on the RSEs of campaign {self._campaign.campaign}",
             rses=lake.all_rses(),
+            events=milestones(self._ledger),
             highlight=self._campaign.monitor.highlight,
         )
         return self.folders.figure_1

@@ -209,7 +209,11 @@ def make_pipeline(
         )
         if end
         else None,
-        free=FreeSources(journal, real_ones_too=getattr(campaign.source, "free", False)),
+        free=FreeSources(
+            journal,
+            made_in=folders.source,
+            real_ones_too=getattr(campaign.source, "free", False),
+        ),
     )
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
 

@@ -216,8 +216,8 @@ class Catalogue(Protocol):
     def add_files(self, rse: str, files: Sequence[NewFile]) -> None:
         """Register files with an available replica each on an RSE.
 
-        All or none. A file that is there with its replica is left as it is: callers look up and
-        compare first.
+        All or none of each 500. A file that is there with its replica is left as it is: callers
+        look up and compare first.
         """
         ...
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rucio_inject.domain.errors import LakeError
 from rucio_inject.lake import config, content, environment, nobody, process, sockets
 from rucio_inject.lake.config import ServerFacts
-from rucio_inject.lake.files import tail, write_private
+from rucio_inject.lake.files import tail
 from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.postgres import Cluster
 from rucio_inject.lake.postgres_binaries import Binaries, find_binaries, within_reach
@@ -19,6 +19,7 @@ from rucio_inject.lake.server import Programs
 from rucio_inject.lake.state import LakeState, save_state
 from rucio_inject.lake.waiting import wait_until
 from rucio_inject.ports import Clock
+from rucio_inject.whole_files import write_durably
 
 MEMBERS = ("postgres", "transfers", "server", "daemons")
 """The processes of a lake, in the order in which they start."""
@@ -166,7 +167,7 @@ class BringUp:
         for name in self._wanted.rses:
             (self._paths.storage / name).mkdir(exist_ok=True)
         # JSON is YAML: the lake keeps what it understood, not the user's file with its comments.
-        write_private(self._paths.content, text + "\n")
+        write_durably(self._paths.content, (text + "\n").encode())
         self._programs.furnish(transfer_url)
         self._state.content_digest = fingerprint
         save_state(self._paths.state, self._state)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rucio_inject.lake import postgres
 from rucio_inject.lake.credentials import secret_of
-from rucio_inject.lake.files import write_private
 from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.sockets import HOST
+from rucio_inject.whole_files import write_durably
 
 Sections = Mapping[str, Mapping[str, str]]
 
@@ -161,10 +161,10 @@ def client_sections(paths: LakePaths, account: str, secret: str, port: int) -> S
 def write_server(paths: LakePaths, facts: ServerFacts) -> None:
     """Write the files of the server's side."""
     sections = server_sections(paths, facts, secret_of(paths, ROOT))
-    write_private(paths.schema_config, render(sections))
+    write_durably(paths.schema_config, render(sections).encode())
     # Asked for often, like _EXPLICIT; but whoever makes the tables takes any text for true here.
     common = {**sections["common"], "multi_vo": "False"}
-    write_private(paths.server_config, render({**sections, "common": common}))
+    write_durably(paths.server_config, render({**sections, "common": common}).encode())
     alembic = {
         "alembic": {
             "script_location": "rucio.db.sqla:migrate_repo",
@@ -172,8 +172,8 @@ def write_server(paths: LakePaths, facts: ServerFacts) -> None:
         },
         **_ALEMBIC,
     }
-    write_private(paths.alembic_config, render(alembic))
-    write_private(paths.gunicorn_config, _GUNICORN.format(host=HOST, port=facts.port))
+    write_durably(paths.alembic_config, render(alembic).encode())
+    write_durably(paths.gunicorn_config, _GUNICORN.format(host=HOST, port=facts.port).encode())
 
 
 def write_clients(paths: LakePaths, accounts: Iterable[str], port: int) -> None:
@@ -182,4 +182,4 @@ def write_clients(paths: LakePaths, accounts: Iterable[str], port: int) -> None:
         path = paths.client_config(account)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         sections = client_sections(paths, account, secret_of(paths, account), port)
-        write_private(path, render(sections))
+        write_durably(path, render(sections).encode())

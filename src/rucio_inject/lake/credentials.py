@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from rucio_inject.lake.files import write_private
 from rucio_inject.lake.paths import LakePaths
+from rucio_inject.whole_files import write_durably
 
 
 def secret_of(paths: LakePaths, account: str) -> str:
@@ -16,5 +16,5 @@ def secret_of(paths: LakePaths, account: str) -> str:
         if kept:
             return kept
     fresh = secrets.token_urlsafe(24)
-    write_private(path, fresh + "\n")
+    write_durably(path, (fresh + "\n").encode())
     return fresh

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from rucio_inject.lake.files import write_private
 from rucio_inject.lake.pace import Pace
+from rucio_inject.whole_files import write_durably
 
 Pass = Callable[[], object]
 
@@ -181,7 +181,7 @@ class Loop:
             "failures": self._failures,
             "last_failure": self._last_failure,
         }
-        write_private(self._report, json.dumps(report, indent=2) + "\n")
+        write_durably(self._report, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _prepare() -> None:

@@ -1,23 +1,9 @@
-"""Writing small files so that a reader, or a power cut, never sees half of one."""
+"""Reading what the lake's processes wrote."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` atomically; only its owner may read it (0600)."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def tail(path: Path, lines: int = 15) -> str:

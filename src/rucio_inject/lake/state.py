@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rucio_inject.domain.errors import LakeError
-from rucio_inject.lake.files import write_private
+from rucio_inject.whole_files import write_durably
 
 
 class Member(BaseModel):
@@ -55,4 +55,4 @@ def load_state(path: Path) -> LakeState:
 
 def save_state(path: Path, state: LakeState) -> None:
     """Write the state, all of it or nothing."""
-    write_private(path, state.model_dump_json(indent=2) + "\n")
+    write_durably(path, (state.model_dump_json(indent=2) + "\n").encode())

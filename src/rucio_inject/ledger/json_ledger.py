@@ -20,8 +20,8 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.injection import FileRecord, RuleRecord
 from rucio_inject.domain.story import advance, advance_rule, begin_file, begin_rule
-from rucio_inject.ledger.atomic import write_atomic
 from rucio_inject.ledger.seed_json import seed_ledger
+from rucio_inject.whole_files import partial_name, write_durably
 
 SCHEMA = 1
 
@@ -132,7 +132,7 @@ class JsonLedger:
         state = state_path(self._path)
         # A partial file is what a power cut left of a change that never happened.
         for path in (self._path, state):
-            path.with_name(f".{path.name}.part").unlink(missing_ok=True)
+            partial_name(path).unlink(missing_ok=True)
         if not state.exists():
             if self._path.exists():
                 raise LedgerError(
@@ -220,8 +220,8 @@ class JsonLedger:
         seed = seed_ledger(book.files.values(), book.rules.values())
         try:
             # The richer file first: it is the one that a resume trusts.
-            write_atomic(state_path(self._path), _BOOK.dump_json(book, indent=1))
-            write_atomic(self._path, json.dumps(seed, indent=1).encode())
+            write_durably(state_path(self._path), _BOOK.dump_json(book, indent=1))
+            write_durably(self._path, json.dumps(seed, indent=1).encode())
         except OSError as error:
             raise LedgerError(
                 f"cannot write ledger {self._path}: {error.strerror}",

@@ -17,11 +17,11 @@ from itertools import cycle
 from math import ceil, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
+from rucio_inject.whole_files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,13 +88,8 @@ def draw_figure_1(
             hint="give a path that ends with .png or .svg",
         )
     figure = build_figure_1(samples, title=title, rses=rses, events=events, highlight=highlight)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".rucio-inject-{uuid4().hex}.part")
-    try:
+    with replacing(out) as part:
         figure.savefig(part, format=kind, dpi=DOTS_PER_INCH, facecolor="white")
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def build_figure_1(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,6 +17,8 @@ from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Catalogue, Clock, Storage
 
 _COUNT = TypeAdapter(RSECounted)
+# No count is longer, in bytes.
+LONGEST_LINE = 4096
 
 
 class Series:
@@ -25,10 +28,20 @@ class Series:
         self._path = path
 
     def append(self, counts: Sequence[RSECounted]) -> None:
-        """Add counts; OSError as the system raises it."""
+        """Add counts; a last line that a crash cut off is dropped. OSError as the system raises
+        it."""
         lines = b"".join(_COUNT.dump_json(count) + b"\n" for count in counts)
-        with self._path.open("ab") as file:
+        with self._path.open("a+b") as file:
+            self._drop_cut_line(file)
             file.write(lines)
+
+    @staticmethod
+    def _drop_cut_line(file: BinaryIO) -> None:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - LONGEST_LINE, 0))
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
     def read(self, since: datetime | None = None) -> list[RSECounted]:
         """All counts since a moment; a last line that was cut off by a crash is left out."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from rucio_inject.domain.errors import AnalysisFailed, UsageError
 from rucio_inject.science.cuts import CUTS, EDGES
-from rucio_inject.science.extra import replacing, science_extra
+from rucio_inject.science.extra import science_extra
 from rucio_inject.science.statistics import li_ma_significance
+from rucio_inject.whole_files import replacing
 
 if TYPE_CHECKING:
     from rucio_inject.science.tally import Tally

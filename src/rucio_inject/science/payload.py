@@ -11,7 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from rucio_inject.domain.errors import UsageError
-from rucio_inject.science.extra import replacing, science_extra
+from rucio_inject.science.extra import science_extra
+from rucio_inject.whole_files import replacing
 
 NIGHT = date(2020, 10, 26)
 RUN = 5_089_063

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from rucio_inject.domain.errors import UsageError
-from rucio_inject.science.extra import replacing
+from rucio_inject.whole_files import replacing
 
 BLOCK = 1 << 20  # bytes
 

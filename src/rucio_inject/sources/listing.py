@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.ports import SourceFile
-from rucio_inject.sources.payload import Payload, seed_of
+from rucio_inject.sources.payload import Payload, make, seed_of
 
 
 class ListingSource:
@@ -40,8 +40,7 @@ class ListingSource:
         """See the port."""
         if not path.exists():
             self._payload.check(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._payload.write(path, seed_of(self._seed, path.name))
+            make(path, self._payload, seed_of(self._seed, path.name))
 
     def _lines(self) -> Iterator[str]:
         try:
@@ -57,5 +56,8 @@ class ListingSource:
 
     def _path(self, text: str) -> Path:
         """Below our folder, whatever the line says: `..` and a leading `/` lead nowhere else."""
-        parts = [part for part in PurePosixPath(text).parts if part not in {"/", "..", "."}]
+        # A path may begin with two slashes, which PurePosixPath keeps as one part.
+        parts = [
+            part for part in PurePosixPath(text).parts if part.strip("/") not in {"", "..", "."}
+        ]
         return self._folder.joinpath(*parts)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rucio_inject.domain.names import Letter, MagicScience, Telescope, Wobble, sanitised
 from rucio_inject.ports import SourceFile
-from rucio_inject.sources.payload import Payload, seed_of
+from rucio_inject.sources.payload import Payload, make, seed_of
 
 FIRST_RUN, LAST_RUN = 10_000_000, 99_999_999
 ANGLES = ("000", "090", "180", "270")
@@ -81,5 +81,4 @@ class MockSource:
     def provide(self, path: Path) -> None:
         """See the port."""
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._payload.write(path, seed_of(self._plan.seed, path.name))
+            make(path, self._payload, seed_of(self._plan.seed, path.name))

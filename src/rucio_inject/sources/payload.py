@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
+from rucio_inject.domain.errors import SourceUnreadable
+
 
 class Payload(Protocol):
     """Makes the content of files."""
@@ -17,6 +19,18 @@ class Payload(Protocol):
     def write(self, path: Path, seed: int) -> None:
         """Write a file that is there whole or not at all; the same seed, the same content."""
         ...
+
+
+def make(path: Path, payload: Payload, seed: int) -> None:
+    """Make a file, and its folders. SourceUnreadable if the disk does not let us."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        payload.write(path, seed)
+    except OSError as error:
+        raise SourceUnreadable(
+            f"cannot make {path}: {error.strerror}",
+            hint="make room, or name another output folder; then run the same command again",
+        ) from error
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -19,7 +19,7 @@ from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaR
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.measure import measure_file
+from rucio_inject.steps.measure import make_folder, measure_file
 from rucio_inject.steps.pool import in_threads
 
 
@@ -103,7 +103,7 @@ class AccessFiles:
                     hint=f"rucio replica list file {record.did} --all-states",
                 )
             path = self._folder / rse / record.did.name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._storage.get(rse, replica.pfn, path)
             if read:
                 # The bytes of the RSE before have been measured: one copy a file is enough.

@@ -127,19 +127,20 @@ class ConfirmGone:
             record = self._journal.ledger.file(did)
             if record is None:
                 continue
-            left = list(replicas_left(record.replicas))
-            for rse in tuple(left):
-                if self._replica_gone(record, rse, known.get(did)):
-                    left.remove(rse)
-                    facts.append(ReplicaGone(at=self._journal.clock.now(), did=did, rse=rse))
-            if left:
+            # All of them each time: a rule that was taken back for a late sibling may have brought
+            # a replica back.
+            gone = {rse for rse in record.replicas if self._gone(record, rse, known.get(did))}
+            now = self._journal.clock.now()
+            news = sorted(gone.intersection(replicas_left(record.replicas)))
+            facts += [ReplicaGone(at=now, did=did, rse=rse) for rse in news]
+            if len(gone) < len(record.replicas):
                 there.append(did)
             else:
-                facts.append(FileGone(at=self._journal.clock.now(), did=did))
+                facts.append(FileGone(at=now, did=did))
         self._journal.tell(facts)
         return there
 
-    def _replica_gone(self, record: FileRecord, rse: str, known: KnownFile | None) -> bool:
+    def _gone(self, record: FileRecord, rse: str, known: KnownFile | None) -> bool:
         if known is not None and rse in known.replicas:
             return False
         pfn = record.replicas[rse].pfn
@@ -198,19 +199,22 @@ def _depth(collection: DID, chains: Iterable[tuple[DID, ...]]) -> int:
 class FreeSources:
     """Removes source copies of verified files: generated ones, and others if asked to."""
 
-    def __init__(self, journal: Journal, *, real_ones_too: bool) -> None:
+    def __init__(self, journal: Journal, *, made_in: Path, real_ones_too: bool) -> None:
+        """`made_in`: the folder of generated files; none of them is removed anywhere else."""
         self._journal = journal
+        self._made_in = made_in
         self._real_ones_too = real_ones_too
 
     def run(self, files: Sequence[FileRecord]) -> None:
         """Remove what may be removed. StorageRefused if the disk does not let us."""
         for record in files:
             self._journal.clock.check()
-            ours = record.generated or self._real_ones_too
-            verified = reached(record.state, FileState.VERIFIED)
-            if not (ours and verified and record.source is SourceCopy.KEPT):
-                continue
             path = Path(record.path)
+            ours = record.generated and path.is_relative_to(self._made_in)
+            verified = reached(record.state, FileState.VERIFIED)
+            may_go = (ours or (self._real_ones_too and not record.generated)) and verified
+            if not may_go or record.source is SourceCopy.FREED:
+                continue
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

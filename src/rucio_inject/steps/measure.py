@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
-from rucio_inject.domain.errors import InjectError, SourceChanged, SourceUnreadable
+from rucio_inject.domain.errors import InjectError, SourceChanged, SourceUnreadable, StorageRefused
 from rucio_inject.domain.facts import FileMeasured
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Source
@@ -28,7 +28,8 @@ def measure_file(path: Path) -> Measure:
     try:
         with path.open("rb", buffering=0) as file:
             before = os.fstat(file.fileno())
-            while block := file.read(BLOCK):
+            # A file that is being written to might never end.
+            while size <= before.st_size and (block := file.read(BLOCK)):
                 adler32 = zlib.adler32(block, adler32)
                 md5.update(block)
                 size += len(block)
@@ -45,6 +46,17 @@ def measure_file(path: Path) -> Measure:
             hint="is it still being written? inject it when it is complete",
         )
     return Measure(size, f"{adler32:08x}", md5.hexdigest())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for work files. StorageRefused if the disk does not let us."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageRefused(
+            f"cannot make the folder {folder}: {error.strerror}",
+            hint="make room, or name another output folder; then run the same command again",
+        ) from error
 
 
 class MeasureFiles:

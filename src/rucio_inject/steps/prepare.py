@@ -92,16 +92,23 @@ def set_attributes(catalogue: Catalogue, attributes: Attributes) -> None:
         except NotFound as error:
             raise UsageError(f"rse_attributes.{rse}: {error.message}", hint=error.hint) from error
         for key, value in wanted.items():
-            if have.get(key) != value:
+            if not _is(have.get(key), value):
                 catalogue.set_rse_attribute(rse, key, value)
         have = catalogue.rse_attributes(rse)
-        wrong = {key: have.get(key) for key, value in wanted.items() if have.get(key) != value}
+        wrong = {k: have.get(k) for k, value in wanted.items() if not _is(have.get(k), value)}
         if wrong:
             raise NotPermitted(
                 f"RSE {rse} has {wrong} after these attributes were set to "
                 f"{ {key: wanted[key] for key in wrong} }",
                 hint="does the site's policy allow it? `rucio rse attribute list` shows them",
             )
+
+
+def _is(have: AttributeValue | None, wanted: AttributeValue) -> bool:
+    """Whether an attribute has a value. Rucio keeps booleans, and all else as text."""
+    if isinstance(have, bool) or isinstance(wanted, bool) or have is None:
+        return have is wanted
+    return str(have) == str(wanted)
 
 
 def check_quota(catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest], size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from rucio_inject.domain.facts import (
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue, KnownFile, NewFile, Source, Storage
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.measure import measure_file
+from rucio_inject.steps.measure import make_folder, measure_file
 from rucio_inject.steps.pool import in_threads
 
 BATCH = 500
@@ -146,8 +147,9 @@ class UploadFiles:
 
     def _check_stored(self, did: DID, pfn: str, measure: Measure) -> None:
         """Read what the storage now has; an upload that nobody looked at is none."""
-        self._work.mkdir(parents=True, exist_ok=True)
-        copy = self._work / f"{did.scope}.{did.name.replace('/', '%2F')}.uploaded"
+        make_folder(self._work)
+        # A DID is longer than a file name may be; its hash is not.
+        copy = self._work / hashlib.sha256(str(did).encode()).hexdigest()
         try:
             self._storage.get(self._rse, pfn, copy)
             stored = measure_file(copy)
