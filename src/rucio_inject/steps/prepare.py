@@ -128,6 +128,6 @@ def check_quota(catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest], 
             raise QuotaExceeded(
                 f"account {account} has no quota for {size} bytes at {rule.rse_expression} "
                 f"(left at {there})",
-                hint=f"an administrator gives it: rucio account limit add {account} --rse RSE "
+                hint=f"an administrator gives it: rucio account limit set {account} --rse RSE "
                 "--bytes N",
             )
