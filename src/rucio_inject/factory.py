@@ -196,6 +196,7 @@ def make_pipeline(
             ports.storage,
             folder=folders.read_back,
             workers=access.workers,
+            keep=access.keep or access.analyse,
         ),
         analyse=AnalyseFiles(journal, ports.analyser, folders.output) if ports.analyser else None,
         tidy=RemoveCopies(None if access.keep else folders.read_back),

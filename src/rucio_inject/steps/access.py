@@ -34,7 +34,7 @@ class ReadBack:
 
 
 class AccessFiles:
-    """Reads each file from every RSE that should hold it; one copy of each stays for analysis."""
+    """Reads each file from every RSE that should hold it."""
 
     def __init__(
         self,
@@ -44,16 +44,19 @@ class AccessFiles:
         *,
         folder: Path,
         workers: int,
+        keep: bool,
     ) -> None:
-        """`folder` takes the bytes, below a folder for each RSE."""
+        """`folder` takes the bytes, below a folder for each RSE. `keep`: one copy of each file
+        stays there to be used; else the disk holds no more than `workers` copies at a time."""
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
         self._folder = folder
         self._workers = workers
+        self._keep = keep
 
     def run(self, files: Sequence[FileRecord]) -> Mapping[DID, Path]:
-        """Read the REPLICATED ones back; gives a local copy of each that is VERIFIED now.
+        """Read the REPLICATED ones back; gives the copies kept of those that are VERIFIED now.
 
         A replica that cannot be read, or is not the same, sets its file aside: its rules are kept.
         """
@@ -65,7 +68,7 @@ class AccessFiles:
                 continue
             facts = self._compared(record, outcome)
             self._journal.tell(facts)
-            if isinstance(facts[-1], FileVerified):
+            if isinstance(facts[-1], FileVerified) and self._keep:
                 copies[record.did] = outcome[-1].path
         return copies
 
@@ -105,10 +108,10 @@ class AccessFiles:
             path = self._folder / rse / record.did.name
             make_folder(path.parent)
             self._storage.get(rse, replica.pfn, path)
-            if read:
-                # The bytes of the RSE before have been measured: one copy a file is enough.
-                read[-1].path.unlink()
             read.append(ReadBack(rse, replica.pfn, measure_file(path), path))
+            # Measured bytes are done with; one copy a file is enough to be used.
+            if not self._keep or rse != rses[-1]:
+                path.unlink()
         return read
 
     def _compared(self, record: FileRecord, replicas: Sequence[ReadBack]) -> list[Fact]:
