@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.factory import (
     Folders,
     Ports,
     make_pipeline,
     make_sampler,
+    make_source,
     rule_requests,
 )
 from rucio_inject.monitor.figure import draw_figure_1
@@ -67,8 +68,10 @@ class Injector:
     def prepare(self) -> Lake:
         """Sign in, resolve what the campaign names, make its scope, set its RSE attributes.
 
-        UsageError if the lake does not have what the campaign names; nothing is changed then.
+        UsageError if the lake does not have what the campaign names, or its source has nothing to
+        offer; nothing is changed then.
         """
+        self._look_into_source()
         campaign, catalogue = self._campaign, self._ports.catalogue
         lake = survey(
             catalogue,
@@ -79,6 +82,14 @@ class Injector:
         made = prepare_scope(catalogue, campaign.scope, lake.identity.account)
         set_attributes(catalogue, campaign.rse_attributes)
         return replace(lake, scope_made=made)
+
+    def _look_into_source(self) -> None:
+        offered = make_source(self._campaign, self.folders, self._cycle).files()
+        try:
+            next(offered)
+        except NothingToInject:
+            if not self._ledger.files():
+                raise
 
     def run(self, lake: Lake) -> Outcome:
         """Take the campaign's files as far as they go, counting the RSEs meanwhile.

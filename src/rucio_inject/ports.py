@@ -290,7 +290,7 @@ class Storage(Protocol):
         ...
 
     def get(self, rse: str, pfn: str, path: Path) -> None:
-        """Read a replica into a local file, which is overwritten."""
+        """Read a replica into a local file, which is overwritten; DiskFull if it has no room."""
         ...
 
     def exists(self, rse: str, pfn: str) -> bool:

@@ -8,6 +8,7 @@ from rucio_inject.domain.errors import (
     CatalogueUnavailable,
     ChecksumMismatch,
     DeadlinePassed,
+    DiskFull,
     InjectError,
     Interrupted,
     NameRefused,
@@ -49,6 +50,7 @@ _OF_ERRORS: tuple[tuple[type[InjectError], ExitCode], ...] = (
     (CatalogueUnavailable, ExitCode.LATER),
     (StorageUnavailable, ExitCode.LATER),
     (DeadlinePassed, ExitCode.LATER),
+    (DiskFull, ExitCode.LATER),
     (ChecksumMismatch, ExitCode.CHECKSUM),
     (NameRefused, ExitCode.FILES_FAILED),
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rucio_inject.domain.errors import LakeError
 from rucio_inject.lake.paths import FOLDER_VARIABLE, default_folder
 
 if TYPE_CHECKING:
@@ -120,7 +121,13 @@ def reset(folder: Path | None, *, yes: bool) -> None:
     the_lake = _open(folder)
     root = the_lake.paths.root
     if not yes and the_lake.status().exists:
-        click.confirm(f"Delete the lake in {root}, with every file in it?", abort=True)
+        try:
+            sure = click.confirm(f"Delete the lake in {root}, with every file in it?")
+        except click.Abort:
+            # Nobody is there to answer.
+            sure = False
+        if not sure:
+            raise LakeError("nothing was deleted", hint="--yes deletes without asking")
     if the_lake.reset():
         click.echo(f"The lake in {root} is deleted.")
     else:

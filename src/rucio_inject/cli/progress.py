@@ -115,7 +115,7 @@ class PlainProgress:
         going = sum(record.state is not FileState.QUARANTINED for record in files)
         now = _milestones(files)
         for name, _ in MILESTONES[1:]:
-            news = now[name] != self._said[name]
+            news = now[name] > self._said[name]
             if news and (partly or now[name] >= going):
                 self._said[name] = now[name]
                 self._line(f"{name}: {now[name]} of {plural(len(files), 'file')}")

@@ -23,6 +23,7 @@ from rucio_inject.cli.options import sign_in_options
 from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress
 from rucio_inject.cli.summary import RunReport, as_json, as_text
 from rucio_inject.clock import SystemClock
+from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import rucio_ports
 from rucio_inject.ledger.json_ledger import JsonLedger, state_path
@@ -41,7 +42,7 @@ class Display:
 
 
 @click.command()
-@click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path))
+@click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path, readable=False))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
 @click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
 @click.option("--new-cycle", is_flag=True, help="Begin another cycle if the last one has ended.")
@@ -113,7 +114,7 @@ def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bo
             with progress:
                 outcome = injector.run(lake)
         finally:
-            figure = _figure(injector, lake)
+            figure = _figure(injector, lake, quiet=display.quiet)
         code = of_outcome(outcome)
         report = RunReport(
             campaign=campaign.campaign,
@@ -156,11 +157,20 @@ def _paths(
     return paths
 
 
-def _figure(injector: Injector, lake: Lake) -> Path | None:
-    """Figure 1, where the extra for drawing is installed."""
+def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:
+    """Figure 1, where the extra for drawing is installed. What cannot be drawn is told, and takes
+    nothing away from how the run ended."""
     if find_spec("matplotlib") is None:
         return None
-    return injector.draw_figure_1(lake)
+    try:
+        return injector.draw_figure_1(lake)
+    except InjectError as error:
+        reason = f"{error.message} ({error.hint})"
+    except OSError as error:
+        reason = str(error)
+    if not quiet:
+        click.echo(f"figure 1 is not drawn: {reason}", err=True)
+    return None
 
 
 def _progress(

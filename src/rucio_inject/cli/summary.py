@@ -96,6 +96,8 @@ def _done(report: RunReport) -> Iterator[str]:
     files, lake = report.outcome.files, report.lake
     injected = [record for record in files if reached(record.state, FileState.REGISTERED)]
     datasets = {record.dataset for record in injected}
+    if not injected:
+        return
     yield (
         f"  injected      {plural(len(injected), 'file')}, {size(_bytes(injected))}, "
         f"in {plural(len(datasets), 'dataset')}, through {lake.upload_rse}"
@@ -106,14 +108,19 @@ def _done(report: RunReport) -> Iterator[str]:
     for expression, rses in lake.rses.items():
         where = ", ".join(rses)
         yield f"                {expression}" + ("" if where == expression else f" is {where}")
-    yield (
-        f"  read back     {plural(_replicas(files, 'read_back_at'), 'replica')} of "
-        f"{plural(sum(reached(r.state, FileState.VERIFIED) for r in files), 'file')}: "
-        "same size, adler32 and md5"
-    )
-    if report.outcome.analysis:
-        yield f"  used          {report.outcome.analysis.headline}"
-    gone = [record for record in files if record.state is FileState.GONE]
+    yield from _proved(report.outcome)
+
+
+def _proved(outcome: Outcome) -> Iterator[str]:
+    verified = [r for r in outcome.files if reached(r.state, FileState.VERIFIED)]
+    if verified:
+        yield (
+            f"  read back     {plural(_replicas(verified, 'read_back_at'), 'replica')} of "
+            f"{plural(len(verified), 'file')}: same size, adler32 and md5"
+        )
+    if outcome.analysis:
+        yield f"  used          {outcome.analysis.headline}"
+    gone = [record for record in outcome.files if record.state is FileState.GONE]
     if gone:
         yield (
             f"  proved gone   {plural(_replicas(gone, 'gone_at'), 'replica')} of "
@@ -123,15 +130,19 @@ def _done(report: RunReport) -> Iterator[str]:
 
 def _set_aside(outcome: Outcome) -> Iterator[str]:
     failed = [record for record in outcome.failed if record.failure]
+    hinted: str | None = None
     for record in failed[:SHOWN_FAILURES]:
         assert record.failure is not None
-        yield f"  set aside     {record.did}: {record.failure.reason}"
-        if record.failure.hint:
-            yield f"                → {record.failure.hint}"
+        reason, hint = record.failure.reason, record.failure.hint
+        named = str(record.did) in reason or record.path in reason
+        yield f"  set aside     {reason if named else f'{record.did}: {reason}'}"
+        if hint and hint != hinted:
+            yield f"                → {hint}"
+        hinted = hint
     if len(failed) > SHOWN_FAILURES:
         yield f"  set aside     … and {len(failed) - SHOWN_FAILURES} more: see the state file"
     if outcome.skipped:
-        yield f"  skipped       {plural(outcome.skipped, 'name')} that do not parse (see above)"
+        yield f"  skipped       {plural(outcome.skipped, 'name')}: see above why"
 
 
 def _trouble(outcome: Outcome) -> Iterator[str]:

@@ -8,6 +8,7 @@
     ├── DeadlinePassed             the lake did not do it in time
     ├── LedgerError                the record on disk cannot be read, written or trusted
     ├── AnalysisFailed             a file read back is no ROOT file, or its figures cannot be made
+    ├── DiskFull                   this machine's disk has no room: all files are concerned
     ├── LakeError                  the embedded lake
     ├── CatalogueError             what Rucio answered
     │   ├── SignInFailed
@@ -100,6 +101,12 @@ class AnalysisFailed(InjectError):
     """A file read back cannot be opened as what it should be, or its figures cannot be made."""
 
     code = "analysis"
+
+
+class DiskFull(InjectError):
+    """This machine's disk has no room for what is made or read back; all files are concerned."""
+
+    code = "disk-full"
 
 
 class LakeError(InjectError):

@@ -11,7 +11,7 @@ from typing import BinaryIO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from rucio_inject.domain.errors import CatalogueError, StorageError
+from rucio_inject.domain.errors import CatalogueError, LedgerError, StorageError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Catalogue, Clock, Storage
@@ -44,7 +44,10 @@ class Series:
             file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
     def read(self, since: datetime | None = None) -> list[RSECounted]:
-        """All counts since a moment; a last line that was cut off by a crash is left out."""
+        """All counts since a moment; a last line that was cut off by a crash is left out.
+
+        LedgerError for any other line that is no count.
+        """
         if not self._path.exists():
             return []
         counts = []
@@ -54,7 +57,10 @@ class Series:
                 counts.append(_COUNT.validate_json(line))
             except ValidationError:
                 if number != len(lines) - 1:
-                    raise
+                    raise LedgerError(
+                        f"{self._path} is damaged in line {number + 1}: that is no count",
+                        hint="remove that line; nothing else rests on it",
+                    ) from None
         return [count for count in counts if since is None or count.at >= since]
 
 

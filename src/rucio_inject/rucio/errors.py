@@ -22,7 +22,10 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 
-_SIGN_IN = "check account and credentials: the same options as for the rucio command apply"
+_SIGN_IN = (
+    "check account and credentials, as for the rucio command; to use an embedded lake: "
+    'eval "$(rucio-inject lake env)", or run --lake DIR'
+)
 _LATER = "is the server up? `rucio ping` tells; then run the same command again"
 
 _CATALOGUE: tuple[tuple[tuple[type[Exception], ...], type[CatalogueError], str | None], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -103,7 +104,16 @@ class Session:
                 timeout=options.timeout or 120,
                 user_agent="rucio-inject",
                 vo=options.vo,
+                # Rucio would tell each of its own tries on standard error; we tell the outcome.
+                logger=_quiet_logger(),
             )
+
+
+def _quiet_logger() -> logging.Logger:
+    logger = logging.getLogger("rucio_inject.rucio_client")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger
 
 
 def _rucio() -> tuple[Callable[..., Client], Callable[[], str | None]]:

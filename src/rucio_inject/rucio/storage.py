@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +15,21 @@ from urllib.parse import unquote, urlsplit
 from rucio.rse import rsemanager
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import ReplicaMissing, StorageRefused, StorageUnavailable
+from rucio_inject.domain.errors import (
+    DiskFull,
+    ReplicaMissing,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
+)
 from rucio_inject.domain.usage import Usage
 from rucio_inject.rucio.errors import catalogue_errors, storage_errors
 from rucio_inject.rucio.session import Session
 
 # The official client's suffix, so that a site's cleaning rules know it.
 PARTIAL = ".rucio.upload"
+# A disk with less than this, in bytes, is full.
+NO_ROOM = 1 << 20
 
 
 class RucioStorage:
@@ -68,8 +77,18 @@ class RucioStorage:
     def get(self, rse: str, pfn: str, path: Path) -> None:
         """See the port."""
         doing = f"cannot read {pfn} at {rse}"
-        with storage_errors(doing), self._protocol(rse, "read", urlsplit(pfn).scheme) as protocol:
-            protocol.get(pfn, str(path))
+        scheme = urlsplit(pfn).scheme
+        try:
+            with storage_errors(doing), self._protocol(rse, "read", scheme) as protocol:
+                protocol.get(pfn, str(path))
+        except StorageError:
+            # Rucio's protocols put it to the storage that the local disk is full.
+            if shutil.disk_usage(path.parent).free < NO_ROOM:
+                raise DiskFull(
+                    f"{doing}: the disk of {path.parent} is full",
+                    hint="make room, or name another output folder; then run the command again",
+                ) from None
+            raise
 
     def exists(self, rse: str, pfn: str) -> bool:
         """See the port."""

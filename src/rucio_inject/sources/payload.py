@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Protocol
 
-from rucio_inject.domain.errors import SourceUnreadable
+from rucio_inject.domain.errors import DiskFull, SourceUnreadable
 
 
 class Payload(Protocol):
@@ -22,15 +23,18 @@ class Payload(Protocol):
 
 
 def make(path: Path, payload: Payload, seed: int) -> None:
-    """Make a file, and its folders. SourceUnreadable if the disk does not let us."""
+    """Make a file, and its folders. DiskFull if it has no room, SourceUnreadable if the disk does
+    not let us."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         payload.write(path, seed)
     except OSError as error:
-        raise SourceUnreadable(
-            f"cannot make {path}: {error.strerror}",
-            hint="make room, or name another output folder; then run the same command again",
-        ) from error
+        doing, again = f"cannot make {path}: {error.strerror}", "then run the same command again"
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(
+                doing, hint=f"make room, or name another output folder; {again}"
+            ) from error
+        raise SourceUnreadable(doing, hint=f"name another output folder; {again}") from error
 
 
 def seed_of(seed: int, name: str) -> int:

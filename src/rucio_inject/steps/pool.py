@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from rucio_inject.domain.errors import CatalogueError, InjectError, Interrupted
+from rucio_inject.domain.errors import CatalogueError, DiskFull, InjectError, Interrupted
 from rucio_inject.ports import Clock
 
 T = TypeVar("T")
@@ -14,6 +14,7 @@ R = TypeVar("R")
 
 # How soon a wish to stop is noticed, in seconds.
 LOOK_UP = 0.2
+CONCERNS_ALL = (CatalogueError, DiskFull)
 
 
 def in_threads(
@@ -22,8 +23,8 @@ def in_threads(
     """Do the work for every item; yields what has been done, a batch at a time.
 
     What one item's work raises as InjectError is that item's outcome and stops no other, but for
-    CatalogueError, which concerns all: it is raised when the work under way is done and yielded,
-    as Interrupted is when somebody asks us to stop. Any other exception is a defect and is raised.
+    CatalogueError and DiskFull, which concern all: they are raised when the work under way is done
+    and yielded, as Interrupted is when somebody asks us to stop. Any other exception is a defect.
     """
 
     def attempt(item: T) -> R | InjectError:
@@ -39,7 +40,7 @@ def in_threads(
             while waiting:
                 done, _ = wait(waiting, timeout=LOOK_UP, return_when=FIRST_COMPLETED)
                 batch = [(waiting.pop(future), future.result()) for future in done]
-                ours = [(item, out) for item, out in batch if not isinstance(out, CatalogueError)]
+                ours = [(item, out) for item, out in batch if not isinstance(out, CONCERNS_ALL)]
                 if ours:
                     yield ours
                 stopped = stopped or _wish_to_stop(batch, clock)
@@ -53,7 +54,7 @@ def in_threads(
 
 def _wish_to_stop(batch: Sequence[tuple[T, R | InjectError]], clock: Clock) -> InjectError | None:
     for _, outcome in batch:
-        if isinstance(outcome, CatalogueError):
+        if isinstance(outcome, CONCERNS_ALL):
             return outcome
     try:
         clock.check()

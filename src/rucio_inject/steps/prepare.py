@@ -52,7 +52,9 @@ def survey(
         # A rucio.cfg may name one token file for all accounts.
         raise SignInFailed(
             f"Rucio takes us for account {identity.account}, not for {account}",
-            hint="a token of that account is cached: see auth_token_file_path in rucio.cfg",
+            hint="a token of that account is cached: remove the file that auth_token_file_path in "
+            "rucio.cfg names, or use another rucio.cfg (an embedded lake has one an account: "
+            "rucio-inject lake env --account NAME)",
         )
     if _resolved(catalogue, upload_rse, "upload.rse") != (upload_rse,):
         raise UsageError(f"upload.rse: {upload_rse!r} is no single RSE")

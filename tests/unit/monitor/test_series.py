@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
+from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
 from rucio_inject.monitor.series import Sampler, Series
@@ -57,7 +57,7 @@ def test_counting_goes_on_after_a_cut(path: Path) -> None:
 def test_damage_in_the_middle_is_not_passed_over(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"{\n" + lines[2])
-    with pytest.raises(ValidationError):
+    with pytest.raises(LedgerError, match="damaged in line 2"):
         Series(path).read()
 
 
