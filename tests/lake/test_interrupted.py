@@ -57,7 +57,8 @@ def test_stopped_at_any_moment_it_goes_on(
         if codes[-1] == 0:
             break
     stopped = 130 if number is signal.SIGINT else -9
-    assert set(codes) <= {0, stopped}
+    # On a slow machine the first signal may meet an interpreter that has not yet begun our work.
+    assert set(codes) <= {0, stopped, -number}
     assert stopped in codes
 
     client = official_client("magic")
