@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rucio.db.sqla import models
-from rucio.db.sqla.constants import RequestState, RuleState
+from rucio.db.sqla.constants import ReplicaState, RequestState, RuleState
 from rucio.db.sqla.session import get_session
 from sqlalchemy import DateTime, bindparam, func, select, update
 
@@ -39,6 +39,7 @@ def _conditions() -> dict[str, tuple[Any, list[Any]]]:
         "poller": (request, [request.state == RequestState.SUBMITTED]),
         "finisher": (request, [request.state.in_(_FINISHED)]),
         "repairer": (rule, [rule.state == RuleState.STUCK, rule.updated_at < _LONG_AGO]),
+        "necromancer": (replica, [replica.state == ReplicaState.BAD]),
         "undertaker": (models.DataIdentifier, [models.DataIdentifier.expired_at < _NOW]),
         "cleaner": (rule, expired),
         "reaper": (replica, [replica.lock_cnt == 0, replica.tombstone < _NOW]),

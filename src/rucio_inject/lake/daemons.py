@@ -38,7 +38,8 @@ _log = logging.getLogger("rucio_inject.lake.daemons")
 
 def passes(*, hermes: bool) -> dict[str, Pass]:
     """A function for each daemon that makes one pass of it, in pipeline order."""
-    return {**_judge(), **_conveyor(), **_ending(), **_abacus(), **(_hermes() if hermes else {})}
+    usual = {**_judge(), **_conveyor(), **_bad_replicas(), **_ending(), **_abacus()}
+    return usual | (_hermes() if hermes else {})
 
 
 def _handler(name: str) -> object:
@@ -83,6 +84,19 @@ def _conveyor() -> dict[str, Pass]:
             finisher.finisher, once=True, partition_wait_time=0, bulk=_BULK, db_bulk=_BULK
         ),
     }
+
+
+def _bad_replicas() -> dict[str, Pass]:
+    from rucio.daemons.badreplicas import necromancer  # noqa: PLC0415
+
+    handler = _handler("necromancer")
+
+    def one_pass() -> object:
+        # It remembers for ten minutes how many bad replicas there are; we know that there are some.
+        necromancer.REGION.delete("bad_replicas_backlog")
+        return necromancer.run_once(handler, bulk=_BULK)
+
+    return {"necromancer": one_pass}
 
 
 def _ending() -> dict[str, Pass]:

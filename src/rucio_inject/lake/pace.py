@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 EVERYBODY_AFTER = 10.0
 """Seconds after which every daemon gets a pass, whatever the counts say."""
 
-_RESTS = {"poller": 0.1, "hermes": 2.0, "repairer": 5.0, "reaper": 1.0}
+_RESTS = {"poller": 0.1, "hermes": 2.0, "necromancer": 1.0, "repairer": 5.0, "reaper": 1.0}
 _OTHER_REST = 0.5
 _SHORTEST_SLEEP = 0.02
 _LONGEST_SLEEP = 0.25
