@@ -6,7 +6,7 @@ from several threads at once. None of them retries: that is a wrapper's work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import Fact
-from rucio_inject.domain.injection import FileRecord, RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 
@@ -70,8 +71,25 @@ class Ledger(FactSink, Protocol):
         """Whether the files of the cycle begun last were analysed."""
         ...
 
-    def files(self) -> Sequence[FileRecord]:
-        """Files of the cycle begun last, in the order in which they were found."""
+    def files(
+        self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
+    ) -> Iterator[FileRecord]:
+        """Files of the cycle begun last, in the order in which they were found; those in
+        `states`, and of `dataset`, only.
+
+        Facts may be recorded while this is drawn from: each file comes at most once, as it is at
+        that moment, and none is left out that belongs all the while.
+        """
+        ...
+
+    def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
+        """How many files of the cycle begun last are in each state; a state without a file
+        is left out."""
+        ...
+
+    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
+        """Datasets of the cycle begun last with a file in one of these states, in the order in
+        which they came up."""
         ...
 
     def file(self, did: DID) -> FileRecord | None:
@@ -80,6 +98,11 @@ class Ledger(FactSink, Protocol):
 
     def rules(self) -> Sequence[RuleRecord]:
         """Rules asked for in the cycle begun last."""
+        ...
+
+    def asked_for(self, dataset: DID, rse_expression: str) -> bool:
+        """Whether such a rule was ever asked for by us, and not found there before us: one that
+        exists now is ours, even if a crash kept its id off the record."""
         ...
 
     def collections(self) -> frozenset[DID]:
@@ -143,7 +166,12 @@ class KnownReplica:
     """A replica as the catalogue has it; `pfn` None where the RSE offers no way to read it."""
 
     pfn: str | None
-    available: bool
+    state: ReplicaState
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be read."""
+        return self.state is ReplicaState.AVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +234,8 @@ class Catalogue(Protocol):
         ...
 
     def quota(self, account: str, rse: str) -> Quota:
-        """The account's limit and use on an RSE."""
+        """The limit that leaves the account least room on an RSE, local or global, with the use
+        that counts against it; no limit where Rucio applies none."""
         ...
 
     def look_up(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile]:
@@ -246,8 +275,9 @@ class Catalogue(Protocol):
         """Which of these DIDs, of any type, the catalogue does not have."""
         ...
 
-    def add_rule(self, did: DID, request: RuleRequest, account: str) -> tuple[str, bool]:
-        """Ask for a rule: its id, and whether it was there before (and is adopted)."""
+    def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
+        """Ask for a rule; gives its id, or that of the same rule if the DID has it already, which
+        then no longer ends by itself."""
         ...
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
@@ -281,11 +311,12 @@ class Storage(Protocol):
     ReplicaMissing for what should be there and is not.
     """
 
-    def put(self, rse: str, path: Path, did: DID) -> str:
+    def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
         """Store a local file as a DID's replica; gives its PFN.
 
-        The final name never shows a part of the file. What an earlier try left under that name
-        is overwritten, so callers must know that no registered replica lies there.
+        The final name never shows a part of the file. What lies under that name already is
+        PlaceTaken, unless `overwrite`: then callers must know that it is what an earlier try of
+        theirs left, and no registered replica.
         """
         ...
 

@@ -89,7 +89,7 @@ def test_a_failing_rse_sticks_and_heals(lake: MemoryLake, world: ContractWorld) 
     contract = CatalogueContract()
     lake.rses["LAPP-FAST"].fails_transfers = "TRANSFER [110] timeout"
     dataset = contract.filled(world, world.registered())
-    rule_id, _ = contract.asked(world, dataset)
+    rule_id = contract.asked(world, dataset)
     lake.clock.advance(1)
     (stuck,) = world.catalogue.stuck_files(rule_id)
     assert (stuck.reason, stuck.attempts) == ("TRANSFER [110] timeout", 1)

@@ -86,3 +86,72 @@ class TestRucioCatalogue(CatalogueContract):
 
 class TestRucioStorage(StorageContract):
     """The real one passes."""
+
+
+@pytest.fixture
+def root_catalogue(
+    world: ContractWorld, official_client: OfficialClient
+) -> Iterator[RucioCatalogue]:
+    """The adapter as root, who may ask for everybody's quota."""
+    from rucio_inject.rucio.catalogue import RucioCatalogue
+
+    official_client("root")
+    session = Session(SignIn(account="root"))
+    yield RucioCatalogue(session)
+    session.client().session.close()
+
+
+@pytest.mark.parametrize(
+    ("local", "everywhere", "attribute", "left"),
+    [
+        (None, None, None, 0),
+        (5, None, None, 5),
+        (100, None, None, 100),
+        (100, 5, None, 5),
+        (-1, 5, None, 5),
+        (-1, None, None, None),
+        (5, 100, None, 5),
+        (100, -1, None, 100),
+        (None, 5, "admin", None),
+        (None, None, "member", 0),
+    ],
+)
+def test_quota_says_what_rucio_enforces(
+    world: ContractWorld,
+    root_catalogue: RucioCatalogue,
+    official_client: OfficialClient,
+    local: int | None,
+    everywhere: int | None,
+    attribute: str | None,
+    left: int | None,
+) -> None:
+    from rucio.common.exception import InsufficientAccountLimit
+
+    root, account = official_client("root"), f"quota{world.tag}"
+    root.add_account(account, "USER", "nobody@example.org")
+    if local is not None:
+        root.set_local_account_limit(account, world.rse, local)
+    if everywhere is not None:
+        root.set_global_account_limit(account, f"{world.rse}|{world.other}", everywhere)
+    if attribute:
+        root.add_account_attribute(account, attribute, "True")
+    assert root_catalogue.quota(account, world.rse).left == left
+
+    did = world.registered(b"ten bytes.")
+    rule = {"dids": [{"scope": did.scope, "name": did.name}], "copies": 1, "lifetime": 1}
+    if left is None or left > len(b"ten bytes."):
+        assert root.add_replication_rule(**rule, rse_expression=world.rse, account=account)
+    else:
+        with pytest.raises(InsufficientAccountLimit):
+            root.add_replication_rule(**rule, rse_expression=world.rse, account=account)
+
+
+def test_root_is_held_to_limits_as_others_are(
+    world: ContractWorld, root_catalogue: RucioCatalogue, official_client: OfficialClient
+) -> None:
+    from rucio.common.exception import InsufficientAccountLimit
+
+    assert root_catalogue.quota("root", world.rse).left == 0
+    did, root = world.registered(), official_client("root")
+    with pytest.raises(InsufficientAccountLimit):
+        root.add_replication_rule([{"scope": did.scope, "name": did.name}], 1, world.rse)

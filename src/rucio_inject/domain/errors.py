@@ -21,11 +21,13 @@
     │   ├── StorageUnavailable     worth trying again
     │   ├── ReplicaMissing
     │   └── StorageRefused
+    │       └── PlaceTaken         something else lies where the file is to be
     └── FileRefused                one file cannot go on; the others do
         ├── NameRefused            its name is not of the grammar
         ├── SourceUnreadable       it is not there, or may not be read
         ├── SourceChanged          its bytes changed while they were read, or since
         ├── ContentConflict        the catalogue holds this DID with other content
+        ├── ReplicaBusy            its replica is being brought or removed by somebody else
         └── ChecksumMismatch       the bytes read back are not the bytes that went in
 
 An error says what happened; `hint` says what to do next. `code` is stable: it is what ledgers,
@@ -181,6 +183,16 @@ class StorageRefused(StorageError):
     code = "storage-refused"
 
 
+class PlaceTaken(StorageRefused):
+    """Something lies already at `pfn`, where a file is to be stored; it was not touched."""
+
+    code = "place-taken"
+
+    def __init__(self, message: str, *, pfn: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.pfn = pfn
+
+
 class FileRefused(InjectError):
     """One file cannot go on; the others do."""
 
@@ -209,6 +221,12 @@ class ContentConflict(FileRefused):
     """The catalogue holds this DID with other content; nothing was touched."""
 
     code = "conflict"
+
+
+class ReplicaBusy(FileRefused):
+    """The catalogue has a replica that cannot be read, and that is not ours to write or remove."""
+
+    code = "replica-state"
 
 
 class ChecksumMismatch(FileRefused):

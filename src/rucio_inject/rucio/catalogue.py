@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rucio.client.client import Client
 from rucio.common.exception import (
@@ -17,12 +16,12 @@ from rucio.common.exception import (
     RuleNotFound,
 )
 
-from rucio_inject.domain.checksum import normalise_adler32, normalise_md5
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, NotFound, NotPermitted
-from rucio_inject.domain.rule import Lock, LockState, RuleRequest, RuleState, RuleView, StuckFile
+from rucio_inject.domain.rule import Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import AttributeValue, Identity, KnownFile, KnownReplica, NewFile, Quota
+from rucio_inject.rucio import answers, quota
 from rucio_inject.rucio.errors import catalogue_errors
 from rucio_inject.rucio.session import Session
 
@@ -44,23 +43,19 @@ def _plain(did: DID) -> dict[str, str]:
     return {"scope": did.scope, "name": did.name}
 
 
-def _did(answer: Mapping[str, Any]) -> DID:
-    return DID(str(answer["scope"]), answer["name"])
-
-
 class RucioCatalogue:
     """Implements `ports.Catalogue` with Rucio's public client."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        # Accounts that Rucio holds to no limit, or does: this does not change in a run.
+        self._exempt: dict[str, bool] = {}
 
     def whoami(self) -> Identity:
         """See the port."""
         client = self._session.client()
         with catalogue_errors("cannot ask Rucio who we are"):
-            answer = client.whoami() or {}
-        details = {key: str(value) for key, value in answer.items() if value is not None}
-        return Identity(details.get("account", ""), details)
+            return answers.identity(client.whoami())
 
     def ensure_scope(self, scope: str, account: str) -> bool:
         """See the port."""
@@ -84,7 +79,10 @@ class RucioCatalogue:
 
     @staticmethod
     def _owner(client: Client, scope: str) -> str | None:
-        owners = {str(row["scope"]): str(row["account"]) for row in client.list_scope_owners()}
+        owners = {
+            answers.text(row, "scope"): answers.text(row, "account")
+            for row in answers.rows(answers.listing(client.list_scope_owners()))
+        }
         return owners.get(scope)
 
     def resolve(self, rse_expression: str) -> tuple[str, ...]:
@@ -92,7 +90,8 @@ class RucioCatalogue:
         client = self._session.client()
         with catalogue_errors(f"cannot resolve RSE expression {rse_expression!r}"):
             try:
-                rses = sorted(row["rse"] for row in client.list_rses(rse_expression))
+                found = answers.rows(client.list_rses(rse_expression))
+                rses = sorted(answers.text(row, "rse") for row in found)
             except InvalidRSEExpression as error:
                 # Rucio says "invalid" for an expression that matches nothing, too.
                 if "empty set" not in str(error).lower():
@@ -109,7 +108,7 @@ class RucioCatalogue:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot read the attributes of RSE {rse}"):
-            return dict(client.list_rse_attributes(rse))
+            return answers.mapping(client.list_rse_attributes(rse))
 
     def set_rse_attribute(self, rse: str, key: str, value: AttributeValue) -> None:
         """See the port."""
@@ -121,47 +120,33 @@ class RucioCatalogue:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot read the quota of {account} on {rse}"):
-            limits = client.get_local_account_limit(account, rse)
-            usages = list(client.get_local_account_usage(account, rse))
-        limit = limits.get(rse)
-        used = sum(int(usage["bytes"]) for usage in usages)
-        if limit is None:
-            return Quota(rse, 0, used)
-        return Quota(rse, None if limit < 0 or limit == float("inf") else int(limit), used)
+            if account not in self._exempt:
+                self._exempt[account] = quota.exempt(client, account)
+            held_to_limits = not self._exempt[account]
+            return quota.quota(client, account, rse, held_to_limits=held_to_limits)
 
     def look_up(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile]:
         """See the port."""
         known: dict[DID, KnownFile] = {}
         for chunk in _chunks(dids):
-            rows = {_did(row): row for row in self._metadata(chunk) if _is_file(row)}
+            metadata = self._metadata(chunk)
+            rows = {did: row for did, row in metadata.items() if row.kind == DIDType.FILE}
             replicas = self._replicas(list(rows)) if rows else {}
             for did, row in rows.items():
-                adler32, md5 = row.get("adler32"), row.get("md5")
-                known[did] = KnownFile(
-                    did,
-                    int(row["bytes"] or 0),
-                    normalise_adler32(adler32) if adler32 else None,
-                    normalise_md5(md5) if md5 else None,
-                    replicas.get(did, {}),
-                )
+                known[did] = KnownFile(did, row.size, row.adler32, row.md5, replicas.get(did, {}))
         return known
 
-    def _metadata(self, dids: Sequence[DID]) -> list[dict[str, Any]]:
+    def _metadata(self, dids: Sequence[DID]) -> dict[DID, answers.DIDRow]:
         client = self._session.client()
         with catalogue_errors(f"cannot look up {len(dids)} DIDs"):
-            return list(client.get_metadata_bulk([_plain(did) for did in dids]))
+            rows = answers.rows(client.get_metadata_bulk([_plain(did) for did in dids]))
+            return {answers.did(row): answers.did_row(row) for row in rows}
 
     def _replicas(self, dids: Sequence[DID]) -> dict[DID, dict[str, KnownReplica]]:
         client = self._session.client()
         with catalogue_errors(f"cannot list the replicas of {len(dids)} files"):
-            rows = list(client.list_replicas([_plain(did) for did in dids], all_states=True))
-        return {
-            _did(row): {
-                rse: KnownReplica(next(iter(row["rses"].get(rse, ())), None), state == "AVAILABLE")
-                for rse, state in (row.get("states") or {}).items()
-            }
-            for row in rows
-        }
+            listed = client.list_replicas([_plain(did) for did in dids], all_states=True)
+            return {answers.did(row): answers.replicas(row) for row in answers.rows(listed)}
 
     def add_files(self, rse: str, files: Sequence[NewFile]) -> None:
         """See the port."""
@@ -204,7 +189,7 @@ class RucioCatalogue:
                     self._add_one_by_one(absent)
 
     def _absent_collections(self, wanted: Mapping[DID, DIDType]) -> dict[DID, DIDType]:
-        types = {_did(row): str(row["did_type"]) for row in self._metadata(list(wanted))}
+        types = {did: row.kind for did, row in self._metadata(list(wanted)).items()}
         for did, kind in wanted.items():
             if types.get(did, kind) != kind:
                 raise CatalogueRefused(
@@ -234,9 +219,8 @@ class RucioCatalogue:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot list what {collection} holds"):
-            return tuple(
-                _did(row) for row in client.list_content(collection.scope, collection.name)
-            )
+            held = client.list_content(collection.scope, collection.name)
+            return tuple(answers.did(row) for row in answers.rows(held))
 
     def expire_collection(self, collection: DID, lifetime: int) -> None:
         """See the port."""
@@ -246,10 +230,10 @@ class RucioCatalogue:
 
     def missing(self, dids: Sequence[DID]) -> frozenset[DID]:
         """See the port."""
-        there = {_did(row) for chunk in _chunks(dids) for row in self._metadata(chunk)}
+        there = {did for chunk in _chunks(dids) for did in self._metadata(chunk)}
         return frozenset(dids) - there
 
-    def add_rule(self, did: DID, request: RuleRequest, account: str) -> tuple[str, bool]:
+    def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot make a rule for {did} to {request.rse_expression}"):
@@ -262,8 +246,8 @@ class RucioCatalogue:
                     activity=request.activity,
                 )
             except DuplicateRule:
-                return self._adopt(did, request, account), True
-        return str(made[0]), False
+                return self._adopt(did, request, account)
+            return answers.made_rule(made)
 
     def _adopt(self, did: DID, request: RuleRequest, account: str) -> str:
         for view in self.rules([did], account):
@@ -289,34 +273,32 @@ class RucioCatalogue:
             scopes = sorted({did.scope for did in wanted})
             filters = [{"account": account, "scope": scope} for scope in scopes]
         with catalogue_errors("cannot list replication rules"):
-            rows = [row for chosen in filters for row in client.list_replication_rules(chosen)]
-        return [_rule_view(row) for row in rows if _did(row) in wanted]
+            rows = [
+                row
+                for chosen in filters
+                for row in answers.rows(client.list_replication_rules(chosen))
+            ]
+            return [answers.rule_view(row) for row in rows if answers.did(row) in wanted]
 
     def locks(self, rule_id: str) -> Sequence[Lock]:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot list the locks of rule {rule_id}"):
             try:
-                rows = list(client.list_replica_locks(rule_id))
+                rows = answers.rows(client.list_replica_locks(rule_id))
             except RuleNotFound:
                 return []
-        return [Lock(_did(row), row["rse"], LockState(row["state"])) for row in rows]
+            return [answers.lock(row) for row in rows]
 
     def stuck_files(self, rule_id: str) -> Sequence[StuckFile]:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot examine rule {rule_id}"):
-            answer = client.examine_replication_rule(rule_id)
-        error = str(answer.get("rule_error") or "no reason given")
-        return [
-            StuckFile(
-                _did(row),
-                row["rse"],
-                f"{row['last_error']}, {error}" if row.get("last_error") else error,
-                int(row.get("attempts") or 0),
-            )
-            for row in answer.get("transfers", ())
-        ]
+            try:
+                return answers.stuck_files(client.examine_replication_rule(rule_id))
+            except RuleNotFound:
+                # It ended since it was listed.
+                return []
 
     def end_rule(self, rule_id: str, lifetime: int) -> None:
         """See the port."""
@@ -329,32 +311,6 @@ class RucioCatalogue:
         client = self._session.client()
         with catalogue_errors(f"cannot read the usage of RSE {rse}"):
             try:
-                rows = list(client.get_rse_usage(rse, filters={"source": "rucio"}))
+                return answers.usage(client.get_rse_usage(rse, filters={"source": "rucio"}))
             except DataIdentifierNotFound:
-                rows = []
-        counted = [row for row in rows if row.get("source") == "rucio"]
-        return Usage(
-            sum(int(row.get("files") or 0) for row in counted),
-            sum(int(row.get("used") or 0) for row in counted),
-        )
-
-
-def _is_file(row: Mapping[str, Any]) -> bool:
-    return str(row["did_type"]) == DIDType.FILE
-
-
-def _rule_view(row: Mapping[str, Any]) -> RuleView:
-    expires_at = row.get("expires_at")
-    return RuleView(
-        rule_id=row["id"],
-        did=_did(row),
-        rse_expression=row["rse_expression"],
-        copies=int(row["copies"]),
-        state=RuleState(row["state"]),
-        locks_ok=int(row["locks_ok_cnt"]),
-        locks_replicating=int(row["locks_replicating_cnt"]),
-        locks_stuck=int(row["locks_stuck_cnt"]),
-        # Rucio's times are UTC and carry no zone.
-        expires_at=expires_at.replace(tzinfo=UTC) if isinstance(expires_at, datetime) else None,
-        error=row.get("error"),
-    )
+                return Usage(0, 0)

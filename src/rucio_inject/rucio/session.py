@@ -7,9 +7,11 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rucio_inject.domain.errors import SignInFailed
+from rucio_inject.rucio.answers import refuse_pages
 
 if TYPE_CHECKING:
     from rucio.client.client import Client
@@ -82,17 +84,19 @@ class Session:
         if client is None:
             with self._lock:
                 client = self._local.client = self._make()
+        # At every call, because Rucio's client takes a new HTTP session when it signs in again.
+        client.session.hooks["response"] = [refuse_pages]
         return client
 
     def _make(self) -> Client:
         if self._sign_in.config:
             os.environ["RUCIO_CONFIG"] = self._sign_in.config
-        make_client, strategy_of = _rucio()
-        # Late, because Rucio reads its configuration when it is imported.
-        from rucio_inject.rucio.errors import catalogue_errors  # noqa: PLC0415
+        # Late, because it takes its time. It does not read Rucio's configuration.
+        from rucio_inject.rucio.errors import sign_in_errors  # noqa: PLC0415
 
         options = self._sign_in
-        with catalogue_errors("cannot sign in to Rucio"):
+        with sign_in_errors("cannot sign in to Rucio"):
+            make_client, strategy_of = _rucio()
             strategy = options.auth_strategy or strategy_of()
             return make_client(
                 rucio_host=options.host,
@@ -109,6 +113,7 @@ class Session:
             )
 
 
+@cache
 def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("rucio_inject.rucio_client")
     logger.addHandler(logging.NullHandler())
@@ -117,6 +122,7 @@ def _quiet_logger() -> logging.Logger:
 
 
 def _rucio() -> tuple[Callable[..., Client], Callable[[], str | None]]:
+    # Late, because Rucio reads its configuration when it is imported.
     from rucio.client.client import Client  # noqa: PLC0415
     from rucio.common.config import config_get  # noqa: PLC0415
     from rucio.common.exception import ConfigNotFound  # noqa: PLC0415

@@ -6,28 +6,33 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from uuid import uuid4
 
-from rucio.rse import rsemanager
+from rucio.rse.translation import RSEDeterministicTranslation
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     DiskFull,
+    PlaceTaken,
     ReplicaMissing,
     StorageError,
     StorageRefused,
     StorageUnavailable,
 )
 from rucio_inject.domain.usage import Usage
+from rucio_inject.rucio import answers, protocols
 from rucio_inject.rucio.errors import catalogue_errors, storage_errors
 from rucio_inject.rucio.session import Session
 
-# The official client's suffix, so that a site's cleaning rules know it.
+# The official client's suffix, at the end, so that a site's cleaning rules know it.
 PARTIAL = ".rucio.upload"
+# The scheme of storages that are folders of this machine.
+POSIX = "file"
 # A disk with less than this, in bytes, is full.
 NO_ROOM = 1 << 20
 
@@ -45,45 +50,85 @@ class RucioStorage:
             if rse not in self._settings:
                 client = self._session.client()
                 with catalogue_errors(f"cannot read the protocols of RSE {rse}"):
-                    self._settings[rse] = dict(client.get_rse(rse))
+                    self._settings[rse] = protocols.settings(client.get_rse(rse))
             return self._settings[rse]
 
     @contextmanager
-    def _protocol(self, rse: str, operation: str, scheme: str | None = None) -> Iterator[Any]:
-        protocol = rsemanager.create_protocol(self._rse(rse), operation, scheme=scheme)
-        protocol.connect()
-        try:
-            yield protocol
-        finally:
-            protocol.close()
+    def _protocol(
+        self, doing: str, rse: str, operation: str, scheme: str | None = None
+    ) -> Iterator[Any]:
+        with storage_errors(doing):
+            protocol = protocols.make(self._rse(rse), operation, scheme, doing)
+            protocol.connect()
+            try:
+                yield protocol
+            finally:
+                protocol.close()
 
-    def put(self, rse: str, path: Path, did: DID) -> str:
+    def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
         """See the port."""
         doing = f"cannot store {did} at {rse}"
-        with storage_errors(doing), self._protocol(rse, "write") as protocol:
-            pfn = str(
-                next(iter(protocol.lfns2pfns({"scope": did.scope, "name": did.name}).values()))
-            )
-            partial = pfn + PARTIAL
-            for left_over in (partial, pfn):
-                if protocol.exists(left_over):
-                    protocol.delete(left_over)
-            protocol.put(str(path), partial)
-            protocol.rename(partial, pfn)
-            if not protocol.exists(pfn):
+        if not path.is_file():
+            raise StorageRefused(f"{doing}: there is no file {path}")
+        with self._protocol(doing, rse, "write") as protocol:
+            pfn = self._new_pfn(doing, rse, did, protocol)
+            self._look(doing, rse, pfn, protocol, overwrite=overwrite)
+            # Of this try alone: somebody may be storing the same DID.
+            partial = f"{pfn}.{uuid4().hex[:12]}{PARTIAL}"
+            with ExitStack() as undo:
+                undo.callback(_discard, doing, protocol, partial)
+                _write(protocol, path, partial)
+                # It took its time, and a rename may replace what is there: look again.
+                there = self._look(doing, rse, pfn, protocol, overwrite=overwrite)
+                if there and urlsplit(pfn).scheme != POSIX:
+                    # A folder's rename replaces in one step; others may refuse to.
+                    protocol.delete(pfn)
+                protocol.rename(partial, pfn)
+                undo.pop_all()
+            if not self._shows(doing, rse, pfn, protocol):
                 raise StorageRefused(f"{doing}: it took the file and does not show it at {pfn}")
         return pfn
+
+    def _new_pfn(self, doing: str, rse: str, did: DID, protocol: Any) -> str:
+        settings = self._rse(rse)
+        if not settings["deterministic"]:
+            raise StorageRefused(
+                f"{doing}: the RSE is not deterministic, so Rucio has no name for a new file there",
+                hint="upload to a deterministic RSE; rules may bring the files to this one",
+            )
+        if RSEDeterministicTranslation.supports(settings.get("lfn2pfn_algorithm")):
+            named = protocol.lfns2pfns({"scope": did.scope, "name": did.name})
+        else:
+            # Rucio's protocol would make a client of its own to ask, without our sign-in.
+            client, scheme = self._session.client(), protocol.attributes["scheme"]
+            with catalogue_errors(f"cannot ask for the name of {did} at {rse}"):
+                named = answers.mapping(client.lfns2pfns(rse, [str(did)], scheme=scheme))
+        for pfn in named.values():
+            return str(pfn)
+        raise StorageRefused(f"{doing}: Rucio has no name for it there")
+
+    def _look(self, doing: str, rse: str, pfn: str, protocol: Any, *, overwrite: bool) -> bool:
+        """Whether something lies there; PlaceTaken if so and it must not be overwritten."""
+        there = self._shows(doing, rse, pfn, protocol)
+        if there and not overwrite:
+            raise PlaceTaken(
+                f"{doing}: something lies at {pfn} already",
+                pfn=pfn,
+                hint="is it a replica that the catalogue does not know? look at it, and remove it "
+                "if nobody needs it",
+            )
+        return there
 
     def get(self, rse: str, pfn: str, path: Path) -> None:
         """See the port."""
         doing = f"cannot read {pfn} at {rse}"
         scheme = urlsplit(pfn).scheme
         try:
-            with storage_errors(doing), self._protocol(rse, "read", scheme) as protocol:
+            with self._protocol(doing, rse, "read", scheme) as protocol:
                 protocol.get(pfn, str(path))
         except StorageError:
             # Rucio's protocols put it to the storage that the local disk is full.
-            if shutil.disk_usage(path.parent).free < NO_ROOM:
+            if path.parent.is_dir() and shutil.disk_usage(path.parent).free < NO_ROOM:
                 raise DiskFull(
                     f"{doing}: the disk of {path.parent} is full",
                     hint="make room, or name another output folder; then run the command again",
@@ -92,14 +137,20 @@ class RucioStorage:
 
     def exists(self, rse: str, pfn: str) -> bool:
         """See the port."""
-        doing = f"cannot look for {pfn} at {rse}"
-        if urlsplit(pfn).scheme == "file":
-            # Rucio's posix protocol says "not there" for whatever it may not look into.
-            return self._posix_exists(rse, pfn, doing)
-        with storage_errors(doing), self._protocol(rse, "read", urlsplit(pfn).scheme) as protocol:
+        doing, scheme = f"cannot look for {pfn} at {rse}", urlsplit(pfn).scheme
+        if scheme == POSIX:
+            return self._posix_exists(doing, rse, pfn)
+        with self._protocol(doing, rse, "read", scheme) as protocol:
             return bool(protocol.exists(pfn))
 
-    def _posix_exists(self, rse: str, pfn: str, doing: str) -> bool:
+    def _shows(self, doing: str, rse: str, pfn: str, protocol: Any) -> bool:
+        """Whether a storage shows a file, asked through a protocol that is connected."""
+        if urlsplit(pfn).scheme == POSIX:
+            return self._posix_exists(doing, rse, pfn)
+        return bool(protocol.exists(pfn))
+
+    def _posix_exists(self, doing: str, rse: str, pfn: str) -> bool:
+        """Rucio's posix protocol says "not there" for whatever it may not look into."""
         for protocol in self._posix_protocols(rse):
             if not Path(protocol["prefix"]).is_dir():
                 raise StorageUnavailable(
@@ -107,7 +158,7 @@ class RucioStorage:
                     hint="is the storage mounted on this machine?",
                 )
         try:
-            return stat.S_ISREG(os.stat(unquote(urlsplit(pfn).path)).st_mode)  # noqa: PTH116
+            return stat.S_ISREG(os.stat(urlsplit(pfn).path).st_mode)  # noqa: PTH116
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -118,7 +169,7 @@ class RucioStorage:
         doing = f"cannot remove {pfn} at {rse}"
         if not self.exists(rse, pfn):
             raise ReplicaMissing(f"{doing}: it is not there")
-        with storage_errors(doing), self._protocol(rse, "delete", urlsplit(pfn).scheme) as protocol:
+        with self._protocol(doing, rse, "delete", urlsplit(pfn).scheme) as protocol:
             protocol.delete(pfn)
         # Rucio's posix protocol says nothing when it could not delete.
         if self.exists(rse, pfn):
@@ -130,21 +181,52 @@ class RucioStorage:
         if not prefixes or not all(prefix.is_dir() for prefix in prefixes):
             return None
         files = size = 0
-        for prefix in prefixes:
-            for entry in _walk(prefix):
-                files += 1
-                size += entry
+        try:
+            for prefix in prefixes:
+                for entry in _walk(prefix):
+                    files += 1
+                    size += entry
+        except OSError:
+            return None
         return Usage(files, size)
 
     def _posix_protocols(self, rse: str) -> list[Mapping[str, Any]]:
-        return [p for p in self._rse(rse)["protocols"] if p["scheme"] == "file"]
+        return [p for p in self._rse(rse)["protocols"] if p["scheme"] == POSIX]
+
+
+def _write(protocol: Any, path: Path, partial: str) -> None:
+    place = urlsplit(partial)
+    if place.scheme == POSIX:
+        # Rucio's posix protocol fails if another thread makes the same folder.
+        Path(place.path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        protocol.put(str(path), partial)
+    except KeyError as error:
+        # When a storage refuses, Rucio's posix protocol trips over its own settings.
+        if isinstance(cause := error.__context__, OSError):
+            raise OSError(cause.errno, cause.strerror) from error
+        raise
+
+
+def _discard(doing: str, protocol: Any, partial: str) -> None:
+    """Remove what a failed try left, if that can be done: the first error is the one to tell."""
+    with suppress(StorageError), storage_errors(doing):
+        protocol.delete(partial)
 
 
 def _walk(folder: Path) -> Iterator[int]:
-    """Sizes of the files below a folder; what goes away meanwhile does not count."""
-    for place, _, names in os.walk(folder):
+    """Sizes of the files below a folder; what goes away meanwhile does not count.
+
+    OSError if a part of it cannot be looked into: a count without it would be wrong.
+    """
+    for place, _, names in os.walk(folder, onerror=_unless_gone):
         for name in names:
             try:
                 yield os.lstat(f"{place}/{name}").st_size
             except FileNotFoundError:
                 continue
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

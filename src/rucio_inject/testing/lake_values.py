@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState, RuleRequest, RuleState
 from rucio_inject.ports import AttributeValue
-
-
-class ReplicaState(StrEnum):
-    """The state of a replica, in Rucio's own words."""
-
-    AVAILABLE = "AVAILABLE"
-    """It can be read."""
-    COPYING = "COPYING"
-    """Its transfer is waiting or under way."""
-    BAD = "BAD"
-    """Somebody declared it bad: a rule that wants it makes a new one."""
 
 
 @dataclass(slots=True)

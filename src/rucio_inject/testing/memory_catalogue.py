@@ -13,6 +13,7 @@ from rucio_inject.domain.errors import (
     QuotaExceeded,
     SignInFailed,
 )
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, LockState, RuleRequest, RuleState, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import AttributeValue, Identity, KnownFile, KnownReplica, NewFile, Quota
@@ -21,7 +22,6 @@ from rucio_inject.testing.lake_values import (
     LakeFile,
     LakeReplica,
     LakeRule,
-    ReplicaState,
 )
 from rucio_inject.testing.memory_daemons import evaluate, pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
@@ -150,7 +150,7 @@ class MemoryCatalogue:
         with self._lake.call("missing"):
             return frozenset(did for did in dids if self._type(did) is None)
 
-    def add_rule(self, did: DID, request: RuleRequest, account: str) -> tuple[str, bool]:
+    def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
         """See the port."""
         with self._lake.call("add_rule"):
             if self._type(did) is None:
@@ -161,14 +161,14 @@ class MemoryCatalogue:
                 if _same(rule, did, request, account):
                     # It was about to end; the files in the dataset now still need it.
                     rule.expires_at = None
-                    return rule_id, True
+                    return rule_id
             made = LakeRule(did, request, account)
             evaluate(self._lake, made)
             if made.error:
                 raise QuotaExceeded(made.error)
             rule_id = self._lake.new_rule_id()
             self._lake.rules[rule_id] = made
-            return rule_id, False
+            return rule_id
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
         """See the port."""
@@ -236,8 +236,7 @@ class MemoryCatalogue:
 
 def _known(did: DID, file: LakeFile) -> KnownFile:
     replicas = {
-        rse: KnownReplica(replica.pfn, replica.state is ReplicaState.AVAILABLE)
-        for rse, replica in file.replicas.items()
+        rse: KnownReplica(replica.pfn, replica.state) for rse, replica in file.replicas.items()
     }
     return KnownFile(did, file.measure.size, file.measure.adler32, file.measure.md5, replicas)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState
-from rucio_inject.testing.lake_values import LakeLock, LakeReplica, LakeRule, ReplicaState
+from rucio_inject.testing.lake_values import LakeLock, LakeReplica, LakeRule
 
 if TYPE_CHECKING:
     # The lake runs its daemons, and they work on the lake.
@@ -58,7 +59,7 @@ def _chosen(lake: MemoryLake, rule: LakeRule, did: DID, held: set[str]) -> list[
         return []
     size = lake.files[did].measure.size
     rooms = {rse: lake.room(rule.account, rse) for rse in lake.resolve(rule.request.rse_expression)}
-    roomy = [rse for rse, room in rooms.items() if room is None or room >= size]
+    roomy = [rse for rse, room in rooms.items() if room is None or room > size]
     fitting = [rse for rse in roomy if rse not in held]
     if len(fitting) < lacking:
         rule.error = "InsufficientAccountLimit: there is insufficient quota on any of the RSEs"

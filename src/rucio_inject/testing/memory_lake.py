@@ -13,6 +13,7 @@ from itertools import count
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import CatalogueUnavailable, NotFound
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState
 from rucio_inject.ports import AttributeValue
 from rucio_inject.testing import memory_daemons
@@ -24,7 +25,6 @@ from rucio_inject.testing.lake_values import (
     LakeReplica,
     LakeRSE,
     LakeRule,
-    ReplicaState,
 )
 
 RSES: Mapping[str, Mapping[str, AttributeValue]] = {

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import ReplicaMissing, StorageRefused, StorageUnavailable
+from rucio_inject.domain.errors import (
+    PlaceTaken,
+    ReplicaMissing,
+    StorageRefused,
+    StorageUnavailable,
+)
 from rucio_inject.domain.usage import Usage
 from rucio_inject.testing.lake_values import LakeRSE
 from rucio_inject.testing.memory_daemons import pfn_of
@@ -18,7 +23,7 @@ class MemoryStorage:
     def __init__(self, lake: MemoryLake) -> None:
         self._lake = lake
 
-    def put(self, rse: str, path: Path, did: DID) -> str:
+    def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
         """See the port."""
         doing = f"cannot store {did} at {rse}"
         with self._lake.call("put"):
@@ -30,6 +35,8 @@ class MemoryStorage:
             except OSError as error:
                 raise StorageRefused(f"{doing}: {error.strerror}") from error
             pfn = pfn_of(rse, did)
+            if pfn in storage.bytes and not overwrite:
+                raise PlaceTaken(f"{doing}: something lies at {pfn} already", pfn=pfn)
             storage.bytes[pfn] = content
             return pfn
 

@@ -17,9 +17,8 @@ class RulesContract:
 
     def test_a_rule_on_an_empty_dataset_is_ok_with_no_locks(self, world: ContractWorld) -> None:
         dataset = self.filled(world)
-        rule_id, adopted = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         view = self.view(world, dataset)
-        assert not adopted
         assert (view.rule_id, view.did, view.copies) == (rule_id, dataset, 1)
         assert (view.rse_expression, view.state) == (world.expression, RuleState.OK)
         assert (view.locks_ok, view.locks_replicating, view.locks_stuck) == (0, 0, 0)
@@ -28,7 +27,7 @@ class RulesContract:
 
     def test_a_rule_brings_files_attached_later(self, world: ContractWorld) -> None:
         dataset = self.filled(world)
-        rule_id, _ = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         files = [world.registered(b"one"), world.registered(b"two")]
         world.catalogue.attach({dataset: files})
         world.settle(lambda: self.view(world, dataset).locks_ok == 2)
@@ -52,29 +51,28 @@ class RulesContract:
 
     def test_a_second_rule_is_the_first(self, world: ContractWorld) -> None:
         dataset = self.filled(world)
-        first, _ = self.asked(world, dataset)
-        assert self.asked(world, dataset) == (first, True)
+        first = self.asked(world, dataset)
+        assert self.asked(world, dataset) == first
         assert len(world.catalogue.rules([dataset], world.account)) == 1
 
     def test_adopting_a_rule_takes_its_end_back(self, world: ContractWorld) -> None:
         dataset = self.filled(world, world.registered())
-        rule_id, _ = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         world.catalogue.end_rule(rule_id, 3600)
         assert self.view(world, dataset).expires_at is not None
-        assert self.asked(world, dataset) == (rule_id, True)
+        assert self.asked(world, dataset) == rule_id
         assert self.view(world, dataset).expires_at is None
 
     def test_a_rule_to_another_expression_is_another(self, world: ContractWorld) -> None:
         dataset = self.filled(world)
-        first, _ = self.asked(world, dataset)
-        second, adopted = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
-        assert not adopted
+        first = self.asked(world, dataset)
+        second = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
         found = world.catalogue.rules([dataset], world.account)
         assert {view.rule_id for view in found} == {first, second}
 
     def test_rules_are_shown_of_the_datasets_asked_for(self, world: ContractWorld) -> None:
         mine, other = self.filled(world), self.filled(world)
-        rule_id, _ = self.asked(world, mine)
+        rule_id = self.asked(world, mine)
         self.asked(world, other)
         assert [v.rule_id for v in world.catalogue.rules([mine], world.account)] == [rule_id]
         assert list(world.catalogue.rules([world.name("dataset")], world.account)) == []
@@ -102,7 +100,7 @@ class RulesContract:
         file = world.registered()
         dataset = self.filled(world, file)
         request = RuleRequest(f"{world.rse}|{world.other}", 2)
-        rule_id, _ = world.catalogue.add_rule(dataset, request, world.account)
+        rule_id = world.catalogue.add_rule(dataset, request, world.account)
         world.settle(lambda: self.view(world, dataset).locks_ok == 2)
         assert {lock.rse for lock in world.catalogue.locks(rule_id)} == {world.rse, world.other}
 
@@ -111,7 +109,7 @@ class RulesContract:
 
     def test_a_rule_that_is_not_stuck_has_no_reasons(self, world: ContractWorld) -> None:
         dataset = self.filled(world, world.registered())
-        rule_id, _ = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         world.settle(lambda: self.view(world, dataset).locks_ok == 1)
         assert list(world.catalogue.stuck_files(rule_id)) == []
 
@@ -121,7 +119,7 @@ class RulesContract:
         assert pfn is not None
         world.storage.remove(world.rse, pfn)
         dataset = self.filled(world, file)
-        rule_id, _ = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         world.settle(lambda: self.view(world, dataset).state is RuleState.STUCK)
         assert self.view(world, dataset).locks_stuck == 1
         (stuck,) = world.catalogue.stuck_files(rule_id)
@@ -131,7 +129,7 @@ class RulesContract:
     def test_an_ended_rule_takes_its_replicas_with_it(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
-        rule_id, _ = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         world.settle(lambda: self.view(world, dataset).locks_ok == 1)
         pfn = world.catalogue.look_up([file])[file].replicas[world.other].pfn
         assert pfn is not None
@@ -144,7 +142,7 @@ class RulesContract:
 
     def test_the_end_counts_from_the_last_call(self, world: ContractWorld) -> None:
         dataset = self.filled(world)
-        rule_id, _ = self.asked(world, dataset)
+        rule_id = self.asked(world, dataset)
         world.catalogue.end_rule(rule_id, 60)
         sooner = self.view(world, dataset).expires_at
         world.catalogue.end_rule(rule_id, 7200)
@@ -156,7 +154,7 @@ class RulesContract:
     def test_with_its_last_replica_a_file_leaves_the_catalogue(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
-        rule_id, _ = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        rule_id = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
         world.settle(lambda: self.view(world, dataset).locks_ok == 1)
         world.catalogue.end_rule(rule_id, 1)
         world.settle(lambda: world.catalogue.missing([file]) == {file})
@@ -174,7 +172,7 @@ class RulesContract:
             world.catalogue.attach({did: files})
         return did
 
-    def asked(self, world: ContractWorld, dataset: DID) -> tuple[str, bool]:
+    def asked(self, world: ContractWorld, dataset: DID) -> str:
         """The rule that brings a dataset to `other`."""
         return world.catalogue.add_rule(dataset, RuleRequest(world.expression), world.account)
 

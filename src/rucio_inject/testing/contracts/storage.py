@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rucio_inject.domain.errors import ReplicaMissing, StorageError
+from rucio_inject.domain.errors import PlaceTaken, ReplicaMissing, StorageError
 from rucio_inject.testing.contracts.world import ContractWorld
 
 
@@ -27,13 +27,23 @@ class StorageContract:
         world.storage.get(world.rse, pfn, copy)
         assert copy.read_bytes() == b"new"
 
+    def test_putting_leaves_what_lies_there(self, world: ContractWorld) -> None:
+        did, _, pfn = world.stored(b"somebody's")
+        path = world.folder / "source"
+        path.write_bytes(b"ours")
+        with pytest.raises(PlaceTaken, match="already") as taken:
+            world.storage.put(world.rse, path, did, overwrite=False)
+        assert taken.value.pfn == pfn
+        world.storage.get(world.rse, pfn, path)
+        assert path.read_bytes() == b"somebody's"
+
     def test_putting_overwrites_what_an_earlier_try_left(self, world: ContractWorld) -> None:
         did = world.name()
         path = world.folder / "source"
         pfns = set()
         for content in (b"a first try, longer", b"second"):
             path.write_bytes(content)
-            pfns.add(world.storage.put(world.rse, path, did))
+            pfns.add(world.storage.put(world.rse, path, did, overwrite=True))
         (pfn,) = pfns
         world.storage.get(world.rse, pfn, path)
         assert path.read_bytes() == b"second"
@@ -41,7 +51,7 @@ class StorageContract:
     def test_the_source_stays(self, world: ContractWorld) -> None:
         path = world.folder / "source"
         path.write_bytes(b"precious")
-        world.storage.put(world.rse, path, world.name())
+        world.storage.put(world.rse, path, world.name(), overwrite=False)
         assert path.read_bytes() == b"precious"
 
     def test_the_pfn_is_the_one_that_the_catalogue_gives(self, world: ContractWorld) -> None:
@@ -54,7 +64,7 @@ class StorageContract:
         did = world.name()
         before = world.storage.count(world.rse)
         with pytest.raises(StorageError):
-            world.storage.put(world.rse, world.folder / "nothing", did)
+            world.storage.put(world.rse, world.folder / "nothing", did, overwrite=False)
         assert world.storage.count(world.rse) == before
 
     def test_nothing_cannot_be_got(self, world: ContractWorld) -> None:
