@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from rucio_inject.campaign.schema import Campaign
+from rucio_inject.campaign.schema import Campaign, DirectorySource
 from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.factory import (
@@ -16,6 +16,7 @@ from rucio_inject.factory import (
     make_pipeline,
     make_sampler,
     make_source,
+    patient_ports,
     rule_requests,
 )
 from rucio_inject.monitor.figure import draw_figure_1
@@ -31,7 +32,7 @@ BEFORE = timedelta(seconds=5)
 
 def milestones(ledger: Ledger) -> list[tuple[datetime, str]]:
     """When the last file, or rule, of a cycle came to something; for figure 1."""
-    files, rules = ledger.files(), ledger.rules()
+    files, rules = list(ledger.files()), ledger.rules()
     replicas = [replica for record in files for replica in record.replicas.values()]
     told = (
         ("uploaded", [record.uploaded_at for record in files]),
@@ -58,9 +59,10 @@ class Injector:
         """`onlookers` are shown every fact after the ledger has it. `new_cycle`: if the last cycle
         has ended, make the mock files of another one. Other sources have one cycle only."""
         self._campaign = campaign
-        self._ports = ports
         self._ledger = ledger
         self._journal = Journal(ledger, onlookers, ports.clock)
+        self._hasty_ports = ports
+        self._ports = patient_ports(ports, campaign, self._journal)
         another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
         self._cycle = ledger.cycle + 1 if another else max(ledger.cycle, 1)
         self.folders = Folders(campaign.output_folder.absolute())
@@ -78,18 +80,31 @@ class Injector:
             account=campaign.account,
             upload_rse=campaign.upload.rse,
             rules=rule_requests(campaign),
+            attributes=campaign.rse_attributes,
         )
-        made = prepare_scope(catalogue, campaign.scope, lake.identity.account)
-        set_attributes(catalogue, campaign.rse_attributes)
+        made = prepare_scope(self._journal, catalogue, campaign.scope, lake.identity.account)
+        set_attributes(self._journal, catalogue, campaign.rse_attributes)
         return replace(lake, scope_made=made)
 
     def _look_into_source(self) -> None:
+        self._refuse_overlap()
         offered = make_source(self._campaign, self.folders, self._cycle).files()
         try:
             next(offered)
         except NothingToInject:
-            if not self._ledger.files():
+            if not self._ledger.counts():
                 raise
+
+    def _refuse_overlap(self) -> None:
+        """Neither may we take our own work for a source, nor a source for our work."""
+        if not isinstance(self._campaign.source, DirectorySource):
+            return
+        source, output = self._campaign.source.path.resolve(), self.folders.output.resolve()
+        if source.is_relative_to(output) or output.is_relative_to(source):
+            raise UsageError(
+                f"source.path {source} and the output folder {output} lie one in the other",
+                hint="name another output folder: --output, or output: in the campaign",
+            )
 
     def run(self, lake: Lake) -> Outcome:
         """Take the campaign's files as far as they go, counting the RSEs meanwhile.
@@ -100,7 +115,8 @@ class Injector:
         pipeline = make_pipeline(
             self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
         )
-        with make_sampler(self._campaign, self._ports, self.folders, lake):
+        # Counts that fail are left out: nobody waits for them.
+        with make_sampler(self._campaign, self._hasty_ports, self.folders, lake):
             return pipeline.run()
 
     def _make_folder(self) -> None:
@@ -114,8 +130,8 @@ class Injector:
 
     def counts(self) -> Sequence[RSECounted]:
         """The counts of files and bytes taken while this cycle was worked on."""
-        files = self._ledger.files()
-        since = min((r.found_at for r in files), default=self._ports.clock.now()) - BEFORE
+        first = next(self._ledger.files(), None)
+        since = (first.found_at if first else self._ports.clock.now()) - BEFORE
         return Series(self.folders.series).read(since)
 
     def draw_figure_1(self, lake: Lake) -> Path | None:

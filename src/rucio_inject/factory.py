@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rucio_inject.campaign.schema import Campaign, RawPayload, RootPayload
@@ -24,6 +24,7 @@ from rucio_inject.domain.names import (
 )
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.monitor.series import Sampler, Series
+from rucio_inject.patience import Patience, patient
 from rucio_inject.pipeline import Pipeline, Steps
 from rucio_inject.ports import Analyser, Catalogue, Clock, Source, Storage
 from rucio_inject.rucio.session import Session, SignIn
@@ -34,13 +35,16 @@ from rucio_inject.sources.listing import ListingSource
 from rucio_inject.sources.mock import MockPlan, MockSource
 from rucio_inject.sources.payload import Payload
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
+from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, Place
-from rucio_inject.steps.expire import ConfirmGone, EndRules, FreeSources
+from rucio_inject.steps.expire import ConfirmGone, EndRules
+from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.prepare import Lake, check_quota
-from rucio_inject.steps.upload import CompareWithCatalogue, RegisterFiles, UploadFiles
+from rucio_inject.steps.recheck import Recheck
+from rucio_inject.steps.upload import RegisterFiles, UploadFiles
 from rucio_inject.steps.watch import Watch
 
 
@@ -66,6 +70,17 @@ def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool) -> Ports:
 
     analyser = PhysicsAnalyser() if analyse else None
     return Ports(RucioCatalogue(session), RucioStorage(session), analyser, clock)
+
+
+def patient_ports(ports: Ports, campaign: Campaign, journal: Journal) -> Ports:
+    """The same world, asked again when it cannot answer."""
+    patience = Patience(campaign.retry.attempts, longest=campaign.retry.longest)
+    clock, mention = ports.clock, journal.mention
+    return replace(
+        ports,
+        catalogue=patient(ports.catalogue, patience, clock, mention),
+        storage=patient(ports.storage, patience, clock, mention, by_rse=True),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +185,21 @@ def make_pipeline(
 ) -> Pipeline:
     """Every step of a campaign's cycle, on a lake that has been surveyed."""
     source = make_source(campaign, folders, cycle)
+    compare = CompareWithCatalogue(journal, ports.catalogue, campaign.upload.rse)
     rse, account, catalogue = campaign.upload.rse, lake.identity.account, ports.catalogue
     access = campaign.access
     end = campaign.end
-    requests = rule_requests(campaign)
     steps = Steps(
         discover=Discover(journal, source, placing(campaign), cycle),
         measure=MeasureFiles(journal, source, campaign.upload.workers),
-        compare=CompareWithCatalogue(journal, catalogue, rse),
-        check_quota=lambda size: check_quota(catalogue, lake, requests, size),
+        recheck=Recheck(journal, catalogue, rse),
+        compare=compare,
+        check_quota=lambda size: check_quota(catalogue, lake, all_rules(campaign), size),
         upload=UploadFiles(
             journal,
             source,
             ports.storage,
+            compare,
             rse=rse,
             work=folders.uploads,
             workers=campaign.upload.workers,
@@ -199,7 +216,9 @@ def make_pipeline(
             keep=access.keep or access.analyse,
         ),
         analyse=AnalyseFiles(journal, ports.analyser, folders.output) if ports.analyser else None,
-        tidy=RemoveCopies(None if access.keep else folders.read_back),
+        tidy=None
+        if access.keep
+        else RemoveCopies(journal, folders.read_back, scope=campaign.scope),
         end=EndRules(journal, catalogue, lifetimes(campaign), end.lifetime) if end else None,
         confirm=ConfirmGone(
             journal,
@@ -212,6 +231,7 @@ def make_pipeline(
         else None,
         free=FreeSources(
             journal,
+            catalogue,
             made_in=folders.source,
             real_ones_too=getattr(campaign.source, "free", False),
         ),

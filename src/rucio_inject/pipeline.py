@@ -14,13 +14,19 @@ from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleView
 from rucio_inject.ports import Analysis
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
+from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover
-from rucio_inject.steps.expire import ConfirmGone, EndRules, FreeSources
+from rucio_inject.steps.expire import ConfirmGone, EndRules
+from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
-from rucio_inject.steps.upload import CompareWithCatalogue, RegisterFiles, UploadFiles
+from rucio_inject.steps.recheck import Recheck
+from rucio_inject.steps.upload import RegisterFiles, UploadFiles
 from rucio_inject.steps.watch import Watch
+
+# Files that the rules have not been asked for yet, in bytes: the account needs room for them.
+COMING = frozenset({FileState.MEASURED, FileState.UPLOADED, FileState.REGISTERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class Steps:
     """Every step of a campaign, built. None: the campaign does without."""
 
     discover: Discover
+    recheck: Recheck
     measure: MeasureFiles
     compare: CompareWithCatalogue
     check_quota: Callable[[int], None]
@@ -37,7 +44,7 @@ class Steps:
     watch: Watch
     access: AccessFiles
     analyse: AnalyseFiles | None
-    tidy: RemoveCopies
+    tidy: RemoveCopies | None
     end: EndRules | None
     confirm: ConfirmGone | None
     free: FreeSources
@@ -53,7 +60,6 @@ class Outcome:
     changed: bool = True
     not_ok: Sequence[RuleView] = ()
     kept: Mapping[DID, str] = field(default_factory=dict)
-    still_there: Sequence[DID] = ()
     analysis: Analysis | None = None
     analysis_error: AnalysisFailed | None = None
 
@@ -72,6 +78,11 @@ class Outcome:
         """Files that are not yet where their rules want them."""
         return [r for r in self.files if r.state is FileState.REPLICATING]
 
+    @property
+    def still_there(self) -> Sequence[DID]:
+        """Files whose rules have ended and that some RSE has not deleted yet."""
+        return [record.did for record in self.files if record.state is FileState.EXPIRING]
+
 
 class Pipeline:
     """Runs the steps on the files of the cycle that the ledger is at."""
@@ -84,67 +95,63 @@ class Pipeline:
 
     def run(self) -> Outcome:
         """Take every file as far as it goes. Steps skip what is done, so a run can be repeated."""
+        ledger = self._journal.ledger
         skipped = self._steps.discover.run()
-        before = self._journal.ledger.files()
         self._bring()
-        watched = self._steps.watch.run(self._journal.ledger.files())
+        watched = self._steps.watch.run()
         analysis, analysis_error = self._access()
-        kept, still_there = self._end()
-        after = self._journal.ledger.files()
-        outcome = Outcome(
-            cycle=self._journal.ledger.cycle,
-            files=after,
+        kept = self._end()
+        if set(ledger.counts()) == {self._goal} and not ledger.cycle_ended:
+            self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
+        return Outcome(
+            cycle=ledger.cycle,
+            files=tuple(ledger.files()),
             skipped=skipped,
-            changed=before != after,
+            changed=self._journal.changed,
             not_ok=watched.not_ok,
             kept=kept,
-            still_there=still_there,
             analysis=analysis,
             analysis_error=analysis_error,
         )
-        done = all(record.state is self._goal for record in after)
-        if after and done and not self._journal.ledger.cycle_ended:
-            now = self._journal.clock.now()
-            self._journal.tell([CycleEnded(at=now, cycle=self._journal.ledger.cycle)])
-        return outcome
 
     def _bring(self) -> None:
         """From the source into the catalogue, with rules."""
-        steps, files = self._steps, self._journal.ledger.files
-        steps.measure.run(files())
-        steps.compare.run(files())
-        coming = [record for record in files() if record.state is FileState.MEASURED]
-        if coming:
-            steps.check_quota(sum(record.measure.size for record in coming if record.measure))
-        steps.upload.run(files())
-        steps.register.run(files())
-        steps.organise.run(files())
+        steps = self._steps
+        steps.recheck.run()
+        steps.measure.run()
+        steps.compare.run()
+        steps.upload.look_again()
+        coming = self._journal.ledger.files(COMING)
+        if size := sum(record.measure.size for record in coming if record.measure):
+            steps.check_quota(size)
+        steps.upload.run()
+        steps.register.run()
+        steps.organise.run()
 
     def _access(self) -> tuple[Analysis | None, AnalysisFailed | None]:
-        copies = self._steps.access.run(self._journal.ledger.files())
+        copies = self._steps.access.run()
         try:
             return self._analyse(copies), None
         except AnalysisFailed as error:
             # The bytes are proved all the same: what cannot be drawn does not hold up the end.
             return None, error
         finally:
-            self._steps.tidy.run()
+            if self._steps.tidy is not None:
+                self._steps.tidy.run()
 
     def _analyse(self, copies: Mapping[DID, Path]) -> Analysis | None:
         """Analyse what was read back now, with what an earlier run verified."""
         ledger = self._journal.ledger
         if self._steps.analyse is None or (ledger.analysed and not copies):
             return None
-        verified = [r for r in ledger.files() if r.state is FileState.VERIFIED]
-        earlier = [record for record in verified if record.did not in copies]
+        verified = ledger.files({FileState.VERIFIED})
+        earlier = (record for record in verified if record.did not in copies)
         return self._steps.analyse.run({**self._steps.access.read_one(earlier), **copies})
 
-    def _end(self) -> tuple[Mapping[DID, str], Sequence[DID]]:
+    def _end(self) -> Mapping[DID, str]:
         kept: Mapping[DID, str] = {}
-        still_there: Sequence[DID] = ()
-        files = self._journal.ledger.files
         if self._steps.end is not None and self._steps.confirm is not None:
-            kept = self._steps.end.run(files())
-            still_there = self._steps.confirm.run(files())
-        self._steps.free.run(files())
-        return kept, still_there
+            kept = self._steps.end.run()
+            self._steps.confirm.run()
+        self._steps.free.run()
+        return kept

@@ -50,13 +50,17 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def trouble(fact: f.Fact) -> str | None:
+def trouble(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
     """What is said at once, in one line, of a fact that is bad news; None for the others."""
     match fact:
         case f.FileFailed():
             return f"{fact.did} set aside: {fact.reason}"
         case f.NameSkipped():
             return f"skipped: {fact.reason}"
+        case f.CallRetried():
+            return f"{fact.reason}: trying again in {fact.pause:.1f} s"
+        case f.FileSetBack():
+            return f"{fact.did} goes back to {fact.state}: {fact.reason}"
         case f.FileWaits():
             return f"{fact.did} is not at {fact.rse}: {fact.reason}"
         case f.RuleChanged() if fact.view.state in {RuleState.STUCK, RuleState.SUSPENDED}:
@@ -94,7 +98,7 @@ class PlainProgress:
 
     def __enter__(self) -> Self:
         """Remember what an earlier run has done: only news is told."""
-        self._said = _milestones(self._ledger.files())
+        self._said = _milestones(list(self._ledger.files()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,7 +113,7 @@ class PlainProgress:
         self._say_milestones(partly=False)
 
     def _say_milestones(self, *, partly: bool) -> None:
-        files = self._ledger.files()
+        files = list(self._ledger.files())
         if not files:
             return
         going = sum(record.state is not FileState.QUARANTINED for record in files)
@@ -164,7 +168,7 @@ class LiveProgress:
                 self._console.print(Text(line, style="yellow"))
 
     def _draw(self) -> RenderableType:
-        files = self._ledger.files()
+        files = list(self._ledger.files())
         seconds = self._clock.monotonic() - self._began
         head = Text(f"{self._title}   {duration(seconds)}", style="bold")
         return Group(head, self._table(files), Text(self._rules_line()))

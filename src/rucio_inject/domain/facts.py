@@ -13,6 +13,7 @@ from datetime import datetime
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.rule import RuleRequest, RuleView
 from rucio_inject.domain.usage import Usage
 
@@ -44,6 +45,24 @@ class CycleEnded(Fact):
     """Every file of the cycle has come to its end."""
 
     cycle: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeMade(Fact):
+    """A scope was made for an account; it stays, as nothing in Rucio removes one."""
+
+    scope: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeAsked(Fact):
+    """Intent: an attribute of an RSE is about to be changed; `before` is None where it has none."""
+
+    rse: str
+    key: str
+    before: str | bool | int | None
+    value: str | bool | int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +164,9 @@ class ReplicaReady(FileFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReplicated(FileFact):
-    """Every lock of every rule on the file is OK."""
+    """Every lock of every rule on the file is OK; `rses` are where they are."""
+
+    rses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +199,14 @@ class AnalysisMade(Fact):
     events: int
     headline: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSetBack(FileFact):
+    """What was proved of a file no longer holds: it goes on from an earlier state."""
+
+    state: FileState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +247,13 @@ class SourceFreed(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionEnding(Fact):
+    """Intent: a dataset or container that we made is about to be given its end."""
+
+    did: DID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionGone(Fact):
     """A dataset or container that we made is no longer in the catalogue."""
 
@@ -236,6 +272,16 @@ class FileFailed(FileFact):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRetried(FileFact):
     """A file that had failed goes on from the state it came from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRetried(Fact):
+    """Rucio or a storage could not answer; it is asked again after `pause` seconds. For onlookers
+    only: nothing has changed."""
+
+    call: str
+    reason: str
+    pause: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

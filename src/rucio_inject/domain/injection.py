@@ -42,20 +42,32 @@ _FORWARD = {
     FileState.FOUND: {FileState.MEASURED},
     # A file that the catalogue already holds with the same checksums skips the upload.
     FileState.MEASURED: {FileState.UPLOADED, FileState.REGISTERED},
-    # Back to MEASURED when the source changed between two runs: nothing is registered yet.
-    FileState.UPLOADED: {FileState.REGISTERED, FileState.MEASURED},
+    FileState.UPLOADED: {FileState.REGISTERED},
     FileState.REGISTERED: {FileState.REPLICATING},
     FileState.REPLICATING: {FileState.REPLICATED},
-    FileState.REPLICATED: {FileState.VERIFIED, FileState.REPLICATING},
+    FileState.REPLICATED: {FileState.VERIFIED},
     FileState.VERIFIED: {FileState.EXPIRING},
     FileState.EXPIRING: {FileState.GONE},
     FileState.GONE: set(),
 }
 MOVES: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
     {state: frozenset(after | {FileState.QUARANTINED}) for state, after in _FORWARD.items()}
-    # `retry` takes a file back to the state it came from.
-    | {FileState.QUARANTINED: frozenset(_FORWARD) - {FileState.GONE}}
+    # Out of quarantine leads a retry only, to the state that the file came from.
+    | {FileState.QUARANTINED: frozenset({FileState.QUARANTINED})}
 )
+"""Where a file may go as more is proved, or as it fails."""
+# Once its end is asked for there is no way back.
+_TO_BE_BROUGHT, _TO_BE_ORGANISED = FileState.MEASURED, FileState.REGISTERED
+BACK: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
+    {
+        FileState.UPLOADED: frozenset({_TO_BE_BROUGHT}),
+        FileState.REGISTERED: frozenset({_TO_BE_BROUGHT}),
+        FileState.REPLICATING: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED}),
+        FileState.REPLICATED: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED}),
+        FileState.VERIFIED: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED}),
+    }
+)
+"""Where a file may go when somebody took away, behind our back, what was proved."""
 ORDER: tuple[FileState, ...] = tuple(_FORWARD)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.injection import (
+    BACK,
     MOVES,
     Failure,
     FileRecord,
@@ -52,8 +53,7 @@ def begin_rule(fact: f.RuleMade, cycle: int) -> RuleRecord:
 def _moved(record: FileRecord, state: FileState) -> FileRecord:
     if state is record.state:
         return record
-    # Out of quarantine leads only a retry, whatever a later fact says.
-    if state not in MOVES[record.state] or record.state is FileState.QUARANTINED:
+    if state not in MOVES[record.state]:
         raise LedgerError(
             f"{record.did} cannot go from {record.state} to {state}",
             hint="this is a defect of rucio-inject: please report it with the ledger file",
@@ -86,11 +86,13 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.FileWaits():
             return replace(record, waits_for=f"{fact.rse}: {fact.reason}")
         case f.FileReplicated():
-            return replace(_moved(record, FileState.REPLICATED), waits_for=None)
+            return _replicated(record, fact.rses)
+        case f.FileSetBack():
+            return _set_back(record, fact.state)
         case f.FileVerified():
             return _verified(record)
         case f.FileExpiring():
-            return _moved(record, FileState.EXPIRING)
+            return _expiring(record)
         case f.FileGone():
             return _moved(record, FileState.GONE)
         case f.SourceFreed():
@@ -98,7 +100,11 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.FileFailed():
             came_from = record.failure.came_from if record.failure else record.state
             failure = Failure(fact.code, fact.reason, fact.hint, came_from, fact.at)
-            return replace(_moved(record, FileState.QUARANTINED), failure=failure)
+            # An upload that failed has had its outcome: only one that was killed may have left
+            # something that is ours to overwrite.
+            begun = None if came_from is FileState.MEASURED else record.upload_begun_at
+            moved = _moved(record, FileState.QUARANTINED)
+            return replace(moved, failure=failure, upload_begun_at=begun)
         case f.FileRetried():
             return _retried(record)
         case _:
@@ -121,6 +127,33 @@ def _advance_replica(record: FileRecord, fact: f.FileFact) -> FileRecord:
             raise LedgerError(f"no story is told by {type(fact).__name__}")
 
 
+def _replicated(record: FileRecord, rses: Sequence[str]) -> FileRecord:
+    """A rule may have moved its replica to another RSE since: what it left is no promise now."""
+    promised = {rse: known for rse, known in record.replicas.items() if rse in rses}
+    moved = _moved(record, FileState.REPLICATED)
+    return replace(moved, replicas=promised, waits_for=None)
+
+
+def _set_back(record: FileRecord, state: FileState) -> FileRecord:
+    sourceless = state is FileState.MEASURED and record.source is SourceCopy.FREED
+    if state not in BACK.get(record.state, ()) or sourceless:
+        raise LedgerError(f"{record.did}, which is {record.state}, cannot go back to {state}")
+    moved = replace(record, state=state, waits_for=None)
+    if state is FileState.MEASURED:
+        # What we wrote and did not register is ours to overwrite; what was registered is not.
+        begun = record.upload_begun_at if record.state is FileState.UPLOADED else None
+        return replace(moved, replicas={}, adopted=False, upload_begun_at=begun)
+    at_upload = {rse: r for rse, r in record.replicas.items() if rse == record.upload_rse}
+    proofless = {rse: replace(r, read_back=None, read_back_at=None) for rse, r in at_upload.items()}
+    return replace(moved, replicas=proofless)
+
+
+def _expiring(record: FileRecord) -> FileRecord:
+    if record.source is SourceCopy.FREED and not record.generated:
+        raise LedgerError(f"{record.did} is to end, but its source was freed: these are all copies")
+    return _moved(record, FileState.EXPIRING)
+
+
 def _verified(record: FileRecord) -> FileRecord:
     """VERIFIED needs evidence on record: every replica was read and is the same as the source."""
     unread = [rse for rse, known in record.replicas.items() if known.read_back is None]
@@ -131,15 +164,25 @@ def _verified(record: FileRecord) -> FileRecord:
 
 
 def _freed(record: FileRecord, at: datetime) -> FileRecord:
-    if not reached(record.state, FileState.VERIFIED):
-        raise LedgerError(f"the source of {record.did} is given up before it was verified")
+    # Past VERIFIED the replicas are on their way to their end: a real source is then the last copy.
+    safe = (
+        reached(record.state, FileState.VERIFIED)
+        if record.generated
+        else (record.state is FileState.VERIFIED)
+    )
+    if not safe:
+        raise LedgerError(f"the source of {record.did} is given up while it is {record.state}")
     return replace(record, source=SourceCopy.FREED, freed_at=at)
 
 
 def _retried(record: FileRecord) -> FileRecord:
     if record.failure is None:
         raise LedgerError(f"{record.did} has not failed, so it cannot be retried")
-    return replace(record, state=record.failure.came_from, failure=None)
+    back = record.failure.came_from
+    if back is FileState.REPLICATED:
+        # Rucio may have made a bad replica anew, perhaps elsewhere: its locks are to be asked.
+        back = FileState.REPLICATING
+    return replace(record, state=back, failure=None)
 
 
 def advance_rule(record: RuleRecord, fact: f.RuleChanged | f.RuleEnding | f.RuleGone) -> RuleRecord:

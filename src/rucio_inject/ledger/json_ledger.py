@@ -6,7 +6,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.domain.injection import FileRecord, RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.story import advance, advance_rule, begin_file, begin_rule
 from rucio_inject.ledger.seed_json import seed_ledger
 from rucio_inject.whole_files import partial_name, write_durably
@@ -182,9 +183,23 @@ class JsonLedger:
         """See the port."""
         return self._book.analysed
 
-    def files(self) -> Sequence[FileRecord]:
+    def files(
+        self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
+    ) -> Iterator[FileRecord]:
         """See the port."""
-        return [r for r in self._book.files.values() if r.cycle == self._book.cycle]
+        for key in list(self._book.files):
+            record = self._book.files[key]
+            ours = record.cycle == self._book.cycle and dataset in {None, record.dataset}
+            if ours and (states is None or record.state in states):
+                yield record
+
+    def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
+        """See the port."""
+        return Counter(record.state for record in self.files(dataset=dataset))
+
+    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
+        """See the port."""
+        return list(dict.fromkeys(record.dataset for record in self.files(states)))
 
     def file(self, did: DID) -> FileRecord | None:
         """See the port."""
@@ -193,6 +208,13 @@ class JsonLedger:
     def rules(self) -> Sequence[RuleRecord]:
         """See the port."""
         return [rule for rule in self._book.rules.values() if rule.cycle == self._book.cycle]
+
+    def asked_for(self, dataset: DID, rse_expression: str) -> bool:
+        """See the port."""
+        return f"{dataset} to {rse_expression}" in self._book.asked or any(
+            (rule.dataset, rule.rse_expression, rule.adopted) == (dataset, rse_expression, False)
+            for rule in self._book.rules.values()
+        )
 
     def collections(self) -> frozenset[DID]:
         """See the port."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from rucio_inject.domain.errors import (
     ChecksumMismatch,
     InjectError,
     ReplicaMissing,
+    StorageRefused,
 )
 from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
+from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder, measure_file
 from rucio_inject.steps.pool import in_threads
@@ -55,12 +56,12 @@ class AccessFiles:
         self._workers = workers
         self._keep = keep
 
-    def run(self, files: Sequence[FileRecord]) -> Mapping[DID, Path]:
+    def run(self) -> Mapping[DID, Path]:
         """Read the REPLICATED ones back; gives the copies kept of those that are VERIFIED now.
 
         A replica that cannot be read, or is not the same, sets its file aside: its rules are kept.
         """
-        replicated = [record for record in files if record.state is FileState.REPLICATED]
+        replicated = self._journal.ledger.files({FileState.REPLICATED})
         copies: dict[DID, Path] = {}
         for record, outcome in self._read(replicated, all_rses=True):
             if isinstance(outcome, InjectError):
@@ -72,7 +73,7 @@ class AccessFiles:
                 copies[record.did] = outcome[-1].path
         return copies
 
-    def read_one(self, files: Sequence[FileRecord]) -> Mapping[DID, Path]:
+    def read_one(self, files: Iterable[FileRecord]) -> Mapping[DID, Path]:
         """Read one replica of each file that was verified earlier, for use; what cannot be read
         now is left out, since the proof is on record already."""
         return {
@@ -82,17 +83,25 @@ class AccessFiles:
         }
 
     def _read(
-        self, files: Sequence[FileRecord], *, all_rses: bool
+        self, files: Iterable[FileRecord], *, all_rses: bool
     ) -> Iterator[tuple[FileRecord, list[ReadBack] | InjectError]]:
-        known = self._catalogue.look_up([record.did for record in files]) if files else {}
-
-        def read(record: FileRecord) -> list[ReadBack]:
+        def read(file: tuple[FileRecord, KnownFile | None]) -> list[ReadBack]:
+            record, known = file
             rses = list(record.replicas) if all_rses else list(record.replicas)[-1:]
-            return self._read_back(record, rses, known.get(record.did))
+            return self._read_back(record, rses, known)
 
         clock = self._journal.clock
-        for batch in in_threads(files, read, workers=self._workers, clock=clock):
-            yield from batch
+        known = self._looked_up(files)
+        for batch in in_threads(known, read, workers=self._workers, clock=clock):
+            for (record, _), outcome in batch:
+                yield record, outcome
+
+    def _looked_up(
+        self, files: Iterable[FileRecord]
+    ) -> Iterator[tuple[FileRecord, KnownFile | None]]:
+        for batch in batches(files):
+            known = self._catalogue.look_up([record.did for record in batch])
+            yield from ((record, known.get(record.did)) for record in batch)
 
     def _read_back(
         self, record: FileRecord, rses: Sequence[str], known: KnownFile | None
@@ -129,8 +138,8 @@ class AccessFiles:
             return [*facts, FileVerified(at=now, did=record.did)]
         error = ChecksumMismatch(
             f"{record.did} came back with other bytes from {', '.join(wrong)}",
-            hint="its rules are kept; declare the bad replica so that Rucio makes a new one: "
-            "rucio replica state update bad",
+            hint="its rules are kept; declare the bad replica so that Rucio makes a new one "
+            "(rucio replica state update bad), then run the same command again",
         )
         return [*facts, self._journal.failed(record.did, error)]
 
@@ -174,11 +183,39 @@ class AnalyseFiles:
 class RemoveCopies:
     """Removes what was read back, once it has been used."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """`folder` None: keep it."""
+    def __init__(self, journal: Journal, folder: Path, *, scope: str) -> None:
+        """`scope` is the scope of the campaign's files."""
+        self._journal = journal
         self._folder = folder
+        self._scope = scope
 
     def run(self) -> None:
-        """Remove the folder and all that is in it; it holds nothing but local copies."""
-        if self._folder is not None and self._folder.exists():
-            shutil.rmtree(self._folder)
+        """Remove the copies of files on record, also those that a killed run left behind.
+
+        Nothing else: the folder may be one that somebody uses. StorageRefused if the disk does not
+        let us.
+        """
+        try:
+            for rse in sorted(self._folder.iterdir() if self._folder.is_dir() else ()):
+                self._empty(rse)
+            if self._folder.is_dir() and not any(self._folder.iterdir()):
+                self._folder.rmdir()
+        except OSError as error:
+            raise StorageRefused(
+                f"cannot remove what was read back to {self._folder}: {error.strerror}",
+                hint="mend its permissions, then run the same command again",
+            ) from error
+
+    def _empty(self, rse: Path) -> None:
+        # Deepest first, so that folders are empty when their turn comes.
+        for path in sorted(rse.rglob("*"), reverse=True) if rse.is_dir() else ():
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif self._is_ours(path.relative_to(rse)):
+                path.unlink()
+        if rse.is_dir() and not any(rse.iterdir()):
+            rse.rmdir()
+
+    def _is_ours(self, name: Path) -> bool:
+        return self._journal.ledger.file(DID(self._scope, name.as_posix())) is not None

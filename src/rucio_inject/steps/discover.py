@@ -65,7 +65,7 @@ class Discover:
         try:
             yield from self._source.files()
         except NothingToInject:
-            if not self._journal.ledger.files():
+            if not self._journal.ledger.counts():
                 raise
 
     def _is_open(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NotFound, StorageRefused
+from rucio_inject.domain.errors import NotFound
 from rucio_inject.domain.facts import (
+    CollectionEnding,
     CollectionGone,
     Fact,
     FileExpiring,
@@ -15,18 +15,29 @@ from rucio_inject.domain.facts import (
     ReplicaGone,
     RuleEnding,
     RuleGone,
-    SourceFreed,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.rule import RuleView
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Catalogue, KnownFile, Storage
+from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.organise import in_cycle_order
 from rucio_inject.steps.pace import Pace
 
 # The undertaker takes what has expired: a second is as good as never having had a lifetime.
 COLLECTION_LIFETIME = 1
+EXPIRING = frozenset({FileState.EXPIRING})
+
+
+NOT_ENDED = frozenset(
+    {
+        FileState.REGISTERED,
+        FileState.REPLICATING,
+        FileState.REPLICATED,
+        FileState.VERIFIED,
+        FileState.QUARANTINED,
+    }
+)
 
 
 class EndRules:
@@ -41,28 +52,50 @@ class EndRules:
         self._lifetimes = lifetimes
         self._default = default
 
-    def run(self, files: Sequence[FileRecord]) -> Mapping[DID, str]:
+    def run(self) -> Mapping[DID, str]:
         """End the rules of datasets whose every file is VERIFIED; gives the others, and why not.
 
         A dataset with a file that was not read back is left alone, whoever put it there: the
         replicas that its rules keep may be the last good ones.
         """
         kept: dict[DID, str] = {}
-        for dataset in in_cycle_order([r for r in files if _is_in_the_lake(r)]):
+        for dataset in self._journal.ledger.datasets(NOT_ENDED):
             self._journal.clock.check()
-            inside = [r for r in files if r.dataset == dataset and _is_in_the_lake(r)]
+            files = self._journal.ledger.files(dataset=dataset)
+            inside = [record for record in files if _is_in_the_lake(record)]
             unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]
             ready = [r for r in inside if r.state is FileState.VERIFIED]
+            not_ours = self._not_ours(dataset, inside)
             if unproved:
                 kept[dataset] = f"{len(unproved)} of its {len(inside)} files are not verified"
-            elif ready and (strangers := self._strangers(dataset, inside)):
-                kept[dataset] = f"it holds {strangers} files that this campaign did not verify"
+            elif ready and not_ours:
+                kept[dataset] = not_ours
+            elif ready and (reason := self._strangers(dataset, inside)):
+                kept[dataset] = reason
             elif ready:
                 self._end(dataset, ready)
         return kept
 
-    def _strangers(self, dataset: DID, ours: Sequence[FileRecord]) -> int:
-        return len(set(self._catalogue.contents(dataset)) - {record.did for record in ours})
+    def _not_ours(self, dataset: DID, inside: Sequence[FileRecord]) -> str | None:
+        """Why the end is not ours to give, as far as the record tells; None if it is."""
+        if any(r.source is SourceCopy.FREED and not r.generated for r in inside):
+            return "its sources were freed, so these replicas are the only copies"
+        if any(record.adopted for record in inside):
+            return "it holds files that were in the lake before this campaign"
+        if any(rule.adopted and rule.dataset == dataset for rule in self._journal.ledger.rules()):
+            return "it has rules that were there before this campaign"
+        return None
+
+    def _strangers(self, dataset: DID, ours: Sequence[FileRecord]) -> str | None:
+        """Why what the dataset holds forbids its end; None if it does not."""
+        try:
+            held = set(self._catalogue.contents(dataset))
+        except NotFound:
+            return "it is not in the catalogue any more; the next run looks for its files"
+        strangers = held - {record.did for record in ours}
+        if strangers:
+            return f"it holds {len(strangers)} files that this campaign did not verify"
+        return None
 
     def _end(self, dataset: DID, files: Sequence[FileRecord]) -> None:
         now = self._journal.clock.now
@@ -105,47 +138,44 @@ class ConfirmGone:
         self._account = account
         self._deadline = deadline
 
-    def run(self, files: Sequence[FileRecord]) -> Sequence[DID]:
-        """Wait for EXPIRING files to be GONE; gives those that are not at the deadline."""
-        waiting = [record.did for record in files if record.state is FileState.EXPIRING]
+    def run(self) -> int:
+        """Wait for EXPIRING files to be GONE; how many are not at the deadline."""
         pace = Pace(self._journal.clock, self._deadline)
-        while waiting:
-            waiting = self._still_there(waiting)
+        while self._expiring():
+            for files in batches(self._journal.ledger.files(EXPIRING)):
+                self._look(files)
             self._note_rules_gone()
-            if not waiting or pace.over():
+            if not self._expiring() or pace.over():
                 break
             pace.wait()
-        if not waiting:
+        if not self._expiring():
             self._end_collections(pace)
-        return waiting
+        return self._expiring()
 
-    def _still_there(self, dids: Sequence[DID]) -> list[DID]:
-        known = self._catalogue.look_up(dids)
-        there: list[DID] = []
+    def _expiring(self) -> int:
+        return self._journal.ledger.counts().get(FileState.EXPIRING, 0)
+
+    def _look(self, files: Sequence[FileRecord]) -> None:
+        known = self._catalogue.look_up([record.did for record in files])
         facts: list[Fact] = []
-        for did in dids:
-            record = self._journal.ledger.file(did)
-            if record is None:
-                continue
+        now = self._journal.clock.now()
+        for record in files:
             # All of them each time: a rule that was taken back for a late sibling may have brought
             # a replica back.
-            gone = {rse for rse in record.replicas if self._gone(record, rse, known.get(did))}
-            now = self._journal.clock.now()
+            found = known.get(record.did)
+            gone = {rse for rse in record.replicas if self._gone(record, rse, found)}
             news = sorted(gone.intersection(replicas_left(record.replicas)))
-            facts += [ReplicaGone(at=now, did=did, rse=rse) for rse in news]
-            if len(gone) < len(record.replicas):
-                there.append(did)
-            else:
-                facts.append(FileGone(at=now, did=did))
+            facts += [ReplicaGone(at=now, did=record.did, rse=rse) for rse in news]
+            if len(gone) == len(record.replicas):
+                facts.append(FileGone(at=now, did=record.did))
         self._journal.tell(facts)
-        return there
 
     def _gone(self, record: FileRecord, rse: str, known: KnownFile | None) -> bool:
         if known is not None and rse in known.replicas:
             return False
         pfn = record.replicas[rse].pfn
         # Rucio's posix protocol reports a file deleted that it could not delete: look for it.
-        return pfn is None or not self._storage.exists(rse, pfn)
+        return pfn is not None and not self._storage.exists(rse, pfn)
 
     def _note_rules_gone(self) -> None:
         ending = [r for r in self._journal.ledger.rules() if r.ending_at and not r.gone_at]
@@ -161,11 +191,8 @@ class ConfirmGone:
 
     def _end_collections(self, pace: Pace) -> None:
         """Expire datasets that are through, and containers that hold nothing else; wait for it."""
-        inside = [r for r in self._journal.ledger.files() if _is_in_the_lake(r)]
-        busy = {record.dataset for record in inside if record.state is not FileState.GONE}
-        through = [record for record in inside if record.dataset not in busy]
+        chains = self._chains_through()
         ours = self._journal.ledger.collections()
-        chains = dict.fromkeys((*record.containers, record.dataset) for record in through)
         # Innermost first: what a container holds is decided before the container is.
         candidates = dict.fromkeys(did for chain in chains for did in reversed(chain))
         ordered = sorted(candidates, key=lambda did: -_depth(did, chains))
@@ -174,11 +201,23 @@ class ConfirmGone:
         ending: list[DID] = []
         for did in left:
             if did not in gone and gone.union(ending).issuperset(self._catalogue.contents(did)):
+                self._journal.tell([CollectionEnding(at=self._journal.clock.now(), did=did)])
                 self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
                 ending.append(did)
         gone |= self._wait_for_end(ending, pace)
         now = self._journal.clock.now()
         self._journal.tell(CollectionGone(at=now, did=did) for did in left if did in gone)
+
+    def _chains_through(self) -> Mapping[tuple[DID, ...], None]:
+        """Datasets whose every file is gone, each behind the containers it is in."""
+        chains: dict[tuple[DID, ...], None] = {}
+        busy: set[DID] = set()
+        for record in self._journal.ledger.files():
+            if record.state is FileState.GONE:
+                chains[*record.containers, record.dataset] = None
+            elif _is_in_the_lake(record):
+                busy.add(record.dataset)
+        return {chain: None for chain in chains if chain[-1] not in busy}
 
     def _wait_for_end(self, collections: Sequence[DID], pace: Pace) -> frozenset[DID]:
         """Those of some collections that are no longer in the catalogue, at the latest when the
@@ -194,32 +233,3 @@ class ConfirmGone:
 def _depth(collection: DID, chains: Iterable[tuple[DID, ...]]) -> int:
     """How far inside a collection lies; 0 is outermost."""
     return max(chain.index(collection) for chain in chains if collection in chain)
-
-
-class FreeSources:
-    """Removes source copies of verified files: generated ones, and others if asked to."""
-
-    def __init__(self, journal: Journal, *, made_in: Path, real_ones_too: bool) -> None:
-        """`made_in`: the folder of generated files; none of them is removed anywhere else."""
-        self._journal = journal
-        self._made_in = made_in
-        self._real_ones_too = real_ones_too
-
-    def run(self, files: Sequence[FileRecord]) -> None:
-        """Remove what may be removed. StorageRefused if the disk does not let us."""
-        for record in files:
-            self._journal.clock.check()
-            path = Path(record.path)
-            ours = record.generated and path.is_relative_to(self._made_in)
-            verified = reached(record.state, FileState.VERIFIED)
-            may_go = (ours or (self._real_ones_too and not record.generated)) and verified
-            if not may_go or record.source is SourceCopy.FREED:
-                continue
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise StorageRefused(
-                    f"cannot remove the source copy {path}: {error.strerror}",
-                    hint="mend its folder's permissions, then run the same command again",
-                ) from error
-            self._journal.tell([SourceFreed(at=self._journal.clock.now(), did=record.did)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from threading import Lock
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError
-from rucio_inject.domain.facts import Fact, FileFailed
+from rucio_inject.domain.facts import Fact, FileFailed, NameSkipped
 from rucio_inject.ports import Clock, FactSink, Ledger
 
 
@@ -17,14 +18,24 @@ class Journal:
         self.ledger = ledger
         self.clock = clock
         self._onlookers = onlookers
+        self._mentioning = Lock()
+        self.changed = False
+        """Whether anything has happened; a name that is skipped at every run is nothing new."""
 
     def tell(self, facts: Iterable[Fact]) -> None:
         """Record facts, in their order. LedgerError if they cannot be made durable."""
         told = list(facts)
         if told:
             self.ledger.record(told)
+            self.changed |= not all(isinstance(fact, NameSkipped) for fact in told)
             for onlooker in self._onlookers:
                 onlooker.record(told)
+
+    def mention(self, fact: Fact) -> None:
+        """Show a fact that changes nothing to onlookers, from whichever thread."""
+        with self._mentioning:
+            for onlooker in self._onlookers:
+                onlooker.record([fact])
 
     def failed(self, did: DID, error: InjectError) -> FileFailed:
         """The fact that a file cannot go on."""

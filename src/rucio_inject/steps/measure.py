@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
@@ -67,9 +66,9 @@ class MeasureFiles:
         self._source = source
         self._workers = workers
 
-    def run(self, files: Sequence[FileRecord]) -> None:
+    def run(self) -> None:
         """Measure the files that are only FOUND. Each file's failure is its own."""
-        found = [record for record in files if record.state is FileState.FOUND]
+        found = self._journal.ledger.files({FileState.FOUND})
         clock = self._journal.clock
         for batch in in_threads(found, self._measure, workers=self._workers, clock=clock):
             self._journal.tell(

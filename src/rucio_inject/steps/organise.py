@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from rucio_inject.domain.did import DID, DIDType
+from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import CollectionAsked, FileOrganised, RuleAsked, RuleGone, RuleMade
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.ports import Catalogue
+from rucio_inject.ports import Catalogue, Ledger
+from rucio_inject.steps.batches import batches, divided
 from rucio_inject.steps.journal import Journal
 
-TO_BE_PROVED = frozenset({FileState.REGISTERED, FileState.REPLICATING, FileState.REPLICATED})
+UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VERIFIED})
+"""In their datasets, whose rules keep them, or should."""
 
 
-def in_cycle_order(files: Sequence[FileRecord]) -> tuple[DID, ...]:
-    """The datasets of some files, in the order in which they come up."""
-    return tuple(dict.fromkeys(record.dataset for record in files))
+def ending_datasets(ledger: Ledger) -> frozenset[DID]:
+    """Datasets whose rules were given their end, or began to be."""
+    return frozenset(rule.dataset for rule in ledger.rules() if rule.ending_at is not None)
 
 
 class Organise:
     """Makes datasets with their rules while they are empty, then fills them.
 
     In this order Rucio evaluates the rules in its daemons, not inside our calls, which would cost
-    some milliseconds a file and rule.
+    some milliseconds a file and rule. A dataset that Rucio refuses sets its own files aside.
     """
 
     def __init__(
@@ -40,41 +43,60 @@ class Organise:
         self._catalogue = catalogue
         self._account = account
         self._rules = rules
+        self._made: set[DID] = set()
+        self._ruled: set[DID] = set()
 
-    def run(self, files: Sequence[FileRecord]) -> None:
+    def run(self) -> None:
         """Organise REGISTERED files; see that datasets under way still have their rules."""
-        registered = [record for record in files if record.state is FileState.REGISTERED]
-        if registered:
-            self._make_collections(registered)
-        self._make_rules(self._in_need_of_rules(files))
-        if not registered:
-            return
-        self._catalogue.set_metadata({record.did: record.metadata for record in registered})
-        self._attach(registered)
+        ending = ending_datasets(self._journal.ledger)
+        under_way = [d for d in self._journal.ledger.datasets(UNDER_WAY) if d not in ending]
+        for datasets in batches(under_way):
+            divided(datasets, self._make_rules, self._refused_rules)
+        for files in batches(self._journal.ledger.files({FileState.REGISTERED})):
+            self._journal.clock.check()
+            self._organise_all(files)
+
+    def _organise_all(self, files: Sequence[FileRecord]) -> None:
+        inside: dict[DID, list[FileRecord]] = {}
+        for record in files:
+            inside.setdefault(record.dataset, []).append(record)
+
+        def organise(datasets: Sequence[DID]) -> None:
+            self._organise([record for dataset in datasets for record in inside[dataset]])
+
+        def refused(dataset: DID, error: InjectError) -> None:
+            self._journal.tell(self._journal.failed(r.did, error) for r in inside[dataset])
+
+        divided(list(inside), organise, refused)
+
+    def _organise(self, files: Sequence[FileRecord]) -> None:
+        self._make_collections(files)
+        self._make_rules(list(dict.fromkeys(record.dataset for record in files)))
+        # What others have put there keeps what they say of it.
+        ours = {record.did: record.metadata for record in files if not record.adopted}
+        self._catalogue.set_metadata(ours)
+        self._attach(files)
         self._journal.tell(
-            FileOrganised(at=self._journal.clock.now(), did=record.did) for record in registered
+            FileOrganised(at=self._journal.clock.now(), did=record.did) for record in files
         )
 
-    def _in_need_of_rules(self, files: Sequence[FileRecord]) -> tuple[DID, ...]:
-        """Datasets with files that are still to be proved, or whose end has not begun."""
-        ending = {r.dataset for r in self._journal.ledger.rules() if r.ending_at is not None}
-        return in_cycle_order(
-            [
-                record
-                for record in files
-                if record.state in TO_BE_PROVED
-                or (record.state is FileState.VERIFIED and record.dataset not in ending)
-            ]
-        )
+    def _refused_rules(self, dataset: DID, error: InjectError) -> None:
+        """The promise for files under way cannot be kept: they must not come to their end."""
+        for files in batches(self._journal.ledger.files(UNDER_WAY, dataset=dataset)):
+            self._journal.tell(self._journal.failed(record.did, error) for record in files)
 
     def _make_collections(self, files: Sequence[FileRecord]) -> None:
         wanted = {record.dataset: DIDType.DATASET for record in files}
         wanted |= {c: DIDType.CONTAINER for record in files for c in record.containers}
+        wanted = {did: kind for did, kind in wanted.items() if did not in self._made}
+        if not wanted:
+            return
         now = self._journal.clock.now()
         missing = self._catalogue.missing(list(wanted))
         # What is on record as made by us may end with the campaign; what was there before may not.
         self._journal.tell(CollectionAsked(at=now, did=did) for did in wanted if did in missing)
         self._catalogue.add_collections(wanted)
+        self._made.update(wanted)
 
     def _attach(self, files: Sequence[FileRecord]) -> None:
         """Files into datasets, datasets into the innermost container, each container into the one
@@ -87,30 +109,43 @@ class Organise:
         self._catalogue.attach({parent: tuple(children) for parent, children in contents.items()})
 
     def _make_rules(self, datasets: Sequence[DID]) -> None:
-        """Ask for the rules that a dataset does not have; an existing one is adopted."""
-        on_record = {
-            (rule.dataset, rule.rse_expression, rule.copies): rule
-            for rule in self._journal.ledger.rules()
-            if rule.gone_at is None and rule.ending_at is None
-        }
-        live = {view.rule_id for view in self._catalogue.rules(datasets, self._account)}
-        for dataset in datasets:
+        """Ask for the rules that datasets do not have; an existing one is adopted."""
+        lacking = [dataset for dataset in datasets if dataset not in self._ruled]
+        if not lacking:
+            return
+        views = self._catalogue.rules(sorted(lacking), self._account)
+        live = {(view.did, view.rse_expression, view.copies) for view in views}
+        promised = self._promised(frozenset(lacking), {view.rule_id for view in views})
+        for dataset in lacking:
             for request in self._rules:
                 self._journal.clock.check()
                 key = (dataset, request.rse_expression, request.copies)
-                known = on_record.get(key)
-                if known is not None and known.rule_id in live:
-                    continue
-                if known is not None:
-                    # Somebody ended it behind our back: the promise still stands.
-                    gone = RuleGone(at=self._journal.clock.now(), rule_id=known.rule_id)
-                    self._journal.tell([gone])
-                self._ask(dataset, request)
+                if key not in promised:
+                    self._ask(dataset, request, there_before=key in live)
+            self._ruled.add(dataset)
 
-    def _ask(self, dataset: DID, request: RuleRequest) -> None:
+    def _promised(self, datasets: frozenset[DID], live: Collection[str]) -> set[tuple[DID, str, int]]:
+        """Rules on record that are still there; those that somebody ended behind our back are told
+        as gone, also those that the campaign no longer asks for."""
+        ours = [r for r in self._journal.ledger.rules() if r.dataset in datasets and not r.gone_at]
+        now = self._journal.clock.now()
+        self._journal.tell(
+            RuleGone(at=now, rule_id=rule.rule_id) for rule in ours if rule.rule_id not in live
+        )
+        return {
+            (rule.dataset, rule.rse_expression, rule.copies)
+            for rule in ours
+            if rule.rule_id in live and rule.ending_at is None
+        }
+
+    def _ask(self, dataset: DID, request: RuleRequest, *, there_before: bool) -> None:
         now = self._journal.clock.now
+        # One that an earlier run asked for, and was killed before the answer, is ours.
+        adopted = there_before and not self._journal.ledger.asked_for(
+            dataset, request.rse_expression
+        )
         self._journal.tell([RuleAsked(at=now(), dataset=dataset, request=request)])
-        rule_id, adopted = self._catalogue.add_rule(dataset, request, self._account)
+        rule_id = self._catalogue.add_rule(dataset, request, self._account)
         made = RuleMade(
             at=now(), dataset=dataset, rule_id=rule_id, request=request, adopted=adopted
         )

@@ -2,62 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Generic, TypeVar
 
 from rucio_inject.domain.errors import CatalogueError, DiskFull, InjectError, Interrupted
 from rucio_inject.ports import Clock
+from rucio_inject.steps.batches import BATCH
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# How soon a wish to stop is noticed, in seconds.
+# How soon a wish to stop is noticed, and what is done is told, in seconds.
 LOOK_UP = 0.2
+# Items a worker that are handed out ahead: no worker waits, and no list of all items is made.
+AHEAD = 4
 CONCERNS_ALL = (CatalogueError, DiskFull)
 
 
 def in_threads(
-    items: Sequence[T], work: Callable[[T], R], *, workers: int, clock: Clock
+    items: Iterable[T], work: Callable[[T], R], *, workers: int, clock: Clock
 ) -> Iterator[list[tuple[T, R | InjectError]]]:
-    """Do the work for every item; yields what has been done, a batch at a time.
+    """Do the work for every item; yields what has been done, some at a time.
 
-    What one item's work raises as InjectError is that item's outcome and stops no other, but for
-    CatalogueError and DiskFull, which concern all: they are raised when the work under way is done
-    and yielded, as Interrupted is when somebody asks us to stop. Any other exception is a defect.
+    Items are drawn as they are needed, in the caller's thread. What one item's work raises as
+    InjectError is that item's outcome and stops no other, but for CatalogueError and DiskFull,
+    which concern all: they are raised when the work under way is done and yielded, as Interrupted
+    is when somebody asks us to stop. Any other exception is a defect.
     """
 
-    def attempt(item: T) -> R | InjectError:
+    done: list[tuple[T, R | InjectError]] = []
+    with ThreadPoolExecutor(workers, thread_name_prefix="inject") as pool:
+        under_way = _UnderWay(pool, items, work, most=AHEAD * workers)
         try:
-            return work(item)
+            told_at = clock.monotonic()
+            while under_way.refill():
+                done += under_way.ended(clock)
+                if len(done) >= BATCH or (done and clock.monotonic() - told_at >= LOOK_UP):
+                    yield done
+                    done, told_at = [], clock.monotonic()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if done:
+        yield done
+    if under_way.stopped is not None:
+        raise under_way.stopped
+
+
+class _UnderWay(Generic[T, R]):
+    """Items that are handed out to threads, and why no more are."""
+
+    def __init__(
+        self, pool: ThreadPoolExecutor, items: Iterable[T], work: Callable[[T], R], *, most: int
+    ) -> None:
+        self._pool = pool
+        self._coming = iter(items)
+        self._work = work
+        self._most = most
+        self._waiting: dict[Future[R | InjectError], T] = {}
+        self.stopped: InjectError | None = None
+
+    def refill(self) -> bool:
+        """Hand out more, unless we are to stop; whether anything is under way."""
+        if self.stopped is None:
+            try:
+                for item in islice(self._coming, self._most - len(self._waiting)):
+                    self._waiting[self._pool.submit(self._attempt, item)] = item
+            except InjectError as error:
+                # What cannot be drawn concerns all; what is done is told first.
+                self._stop(error)
+        return bool(self._waiting)
+
+    def _attempt(self, item: T) -> R | InjectError:
+        try:
+            return self._work(item)
         except InjectError as error:
             return error
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="inject") as pool:
-        waiting = {pool.submit(attempt, item): item for item in items}
-        stopped: InjectError | None = None
+    def ended(self, clock: Clock) -> list[tuple[T, R | InjectError]]:
+        """Wait a moment for something to end; the outcomes of what did."""
+        futures, _ = wait(self._waiting, timeout=LOOK_UP, return_when=FIRST_COMPLETED)
+        outcomes = [(self._waiting.pop(future), future.result()) for future in futures]
+        theirs = [(item, out) for item, out in outcomes if not isinstance(out, CONCERNS_ALL)]
+        for _, outcome in outcomes:
+            if isinstance(outcome, CONCERNS_ALL):
+                self._stop(outcome)
         try:
-            while waiting:
-                done, _ = wait(waiting, timeout=LOOK_UP, return_when=FIRST_COMPLETED)
-                batch = [(waiting.pop(future), future.result()) for future in done]
-                ours = [(item, out) for item, out in batch if not isinstance(out, CONCERNS_ALL)]
-                if ours:
-                    yield ours
-                stopped = stopped or _wish_to_stop(batch, clock)
-                if stopped is not None:
-                    waiting = {f: item for f, item in waiting.items() if not f.cancel()}
-        finally:
-            pool.shutdown(cancel_futures=True)
-        if stopped is not None:
-            raise stopped
+            clock.check()
+        except Interrupted as wish:
+            self._stop(wish)
+        return theirs
 
-
-def _wish_to_stop(batch: Sequence[tuple[T, R | InjectError]], clock: Clock) -> InjectError | None:
-    for _, outcome in batch:
-        if isinstance(outcome, CONCERNS_ALL):
-            return outcome
-    try:
-        clock.check()
-    except Interrupted as wish:
-        return wish
-    return None
+    def _stop(self, why: InjectError) -> None:
+        self.stopped = self.stopped or why
+        self._waiting = {f: item for f, item in self._waiting.items() if not f.cancel()}

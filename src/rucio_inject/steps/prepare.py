@@ -14,8 +14,10 @@ from rucio_inject.domain.errors import (
     SignInFailed,
     UsageError,
 )
+from rucio_inject.domain.facts import AttributeAsked, ScopeMade
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import AttributeValue, Catalogue, Identity
+from rucio_inject.steps.journal import Journal
 
 Attributes = Mapping[str, Mapping[str, AttributeValue]]
 
@@ -41,11 +43,13 @@ def survey(
     account: str | None,
     upload_rse: str,
     rules: Sequence[RuleRequest],
+    attributes: Attributes,
 ) -> Lake:
     """Sign in and resolve every RSE and expression; changes nothing.
 
     SignInFailed if Rucio takes us for another account than the one asked for (None: any will do);
-    UsageError if the lake has no such RSE, or too few for a rule's copies.
+    UsageError if the lake has no such RSE, or too few for a rule's copies. `attributes` are those
+    that are to be set.
     """
     identity = catalogue.whoami()
     if account and identity.account != account:
@@ -68,6 +72,9 @@ def survey(
                 f"{', '.join(found)}",
                 hint="ask for fewer copies, or widen the expression",
             )
+    for rse in attributes:
+        if _resolved(catalogue, rse, f"rse_attributes.{rse}") != (rse,):
+            raise UsageError(f"rse_attributes: {rse!r} is no single RSE")
     return Lake(identity, upload_rse, rses)
 
 
@@ -78,23 +85,24 @@ def _resolved(catalogue: Catalogue, expression: str, where: str) -> tuple[str, .
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
 
 
-def prepare_scope(catalogue: Catalogue, scope: str, account: str) -> bool:
+def prepare_scope(journal: Journal, catalogue: Catalogue, scope: str, account: str) -> bool:
     """Make the scope if it is missing; whether it was made."""
-    return catalogue.ensure_scope(scope, account)
+    made = catalogue.ensure_scope(scope, account)
+    if made:
+        journal.tell([ScopeMade(at=journal.clock.now(), scope=scope, account=account)])
+    return made
 
 
-def set_attributes(catalogue: Catalogue, attributes: Attributes) -> None:
-    """Set RSE attributes as asked, and read them back.
-
-    UsageError for an RSE that is not there; NotPermitted if the lake has other values afterwards.
-    """
+def set_attributes(journal: Journal, catalogue: Catalogue, attributes: Attributes) -> None:
+    """Set RSE attributes as asked, and read them back. NotPermitted if the lake has other values
+    afterwards."""
     for rse, wanted in attributes.items():
-        try:
-            have = catalogue.rse_attributes(rse)
-        except NotFound as error:
-            raise UsageError(f"rse_attributes.{rse}: {error.message}", hint=error.hint) from error
+        have = catalogue.rse_attributes(rse)
         for key, value in wanted.items():
-            if not _is(have.get(key), value):
+            before, now = have.get(key), journal.clock.now()
+            if not _is(before, value):
+                asked = AttributeAsked(at=now, rse=rse, key=key, before=before, value=value)
+                journal.tell([asked])
                 catalogue.set_rse_attribute(rse, key, value)
         have = catalogue.rse_attributes(rse)
         wrong = {k: have.get(k) for k, value in wanted.items() if not _is(have.get(k), value)}
@@ -120,11 +128,11 @@ def check_quota(catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest], 
     """
     account = lake.identity.account
     left = {rse: catalogue.quota(account, rse).left for rse in lake.all_rses()}
-    wanted = [RuleRequest(lake.upload_rse), *rules]
     choices = {lake.upload_rse: (lake.upload_rse,), **lake.rses}
-    for rule in wanted:
+    for rule in rules:
+        # As Rucio has it: an account with room for just these bytes has not enough.
         among = choices[rule.rse_expression]
-        roomy = [rse for rse in among if (room := left[rse]) is None or room >= size]
+        roomy = [rse for rse in among if (room := left[rse]) is None or room > size]
         if len(roomy) < rule.copies:
             there = ", ".join(f"{rse}: {left[rse]} bytes" for rse in among if rse not in roomy)
             raise QuotaExceeded(
@@ -133,3 +141,6 @@ def check_quota(catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest], 
                 hint=f"an administrator gives it: rucio account limit set {account} --rse RSE "
                 "--bytes N",
             )
+        if len(among) == rule.copies:
+            # No choice: what this rule takes is not there for the next, as Rucio counts each.
+            left |= {rse: room - size for rse in among if (room := left[rse]) is not None}

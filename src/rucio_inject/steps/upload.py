@@ -8,83 +8,22 @@ from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import (
-    ContentConflict,
-    InjectError,
-    LedgerError,
-    SourceChanged,
-    StorageRefused,
-)
+from rucio_inject.domain.errors import InjectError, PlaceTaken, SourceChanged, StorageRefused
 from rucio_inject.domain.facts import (
     Fact,
     FileMeasured,
     FileRegistered,
+    FileSetBack,
     FileUploaded,
     UploadBegun,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue, KnownFile, NewFile, Source, Storage
+from rucio_inject.steps.batches import batches, divided
+from rucio_inject.steps.compare import CompareWithCatalogue, conflict, measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder, measure_file
 from rucio_inject.steps.pool import in_threads
-
-BATCH = 500
-
-
-class CompareWithCatalogue:
-    """Asks Rucio before anything is written: what is there already is not done again."""
-
-    def __init__(self, journal: Journal, catalogue: Catalogue, rse: str) -> None:
-        self._journal = journal
-        self._catalogue = catalogue
-        self._rse = rse
-
-    def run(self, files: Sequence[FileRecord]) -> None:
-        """Compare files that are not registered yet with what the catalogue has.
-
-        The same content: REGISTERED without an upload. Other content: refused, nothing touched.
-        """
-        new = [r for r in files if r.state in {FileState.MEASURED, FileState.UPLOADED}]
-        known = self._catalogue.look_up([record.did for record in new]) if new else {}
-        facts = [self._fact(record, known[record.did]) for record in new if record.did in known]
-        self._journal.tell(fact for fact in facts if fact is not None)
-        self._refuse_collections([record.did for record in new if record.did not in known])
-
-    def _refuse_collections(self, dids: Sequence[DID]) -> None:
-        """Refuse files whose DID is a dataset or a container: one of them would else be the end
-        of a call that registers many."""
-        taken = frozenset(dids) - self._catalogue.missing(dids) if dids else frozenset()
-        self._journal.tell(
-            self._journal.failed(
-                did,
-                ContentConflict(
-                    f"{did} is in the catalogue as a dataset or container",
-                    hint="a DID is for ever: give the file another name, or use another scope",
-                ),
-            )
-            for did in sorted(taken)
-        )
-
-    def _fact(self, record: FileRecord, known: KnownFile) -> Fact | None:
-        difference = known.conflict(_measure(record))
-        if difference is not None:
-            error = ContentConflict(
-                f"{record.did} is in the catalogue with other content ({difference})",
-                hint="a DID is for ever: give the file another name, or find out whose that is",
-            )
-            return self._journal.failed(record.did, error)
-        replica = known.replicas.get(self._rse)
-        if replica is None or not replica.available:
-            # The DID is known but not here: the bytes are still to be brought.
-            return None
-        return FileRegistered(
-            at=self._journal.clock.now(),
-            did=record.did,
-            rse=self._rse,
-            pfn=replica.pfn,
-            # An upload of ours whose outcome was lost is no adoption.
-            adopted=record.upload_begun_at is None,
-        )
 
 
 class UploadFiles:
@@ -95,6 +34,7 @@ class UploadFiles:
         journal: Journal,
         source: Source,
         storage: Storage,
+        compare: CompareWithCatalogue,
         *,
         rse: str,
         work: Path,
@@ -104,18 +44,38 @@ class UploadFiles:
         self._journal = journal
         self._source = source
         self._storage = storage
+        self._compare = compare
         self._rse = rse
         self._work = work
         self._workers = workers
 
-    def run(self, files: Sequence[FileRecord]) -> None:
-        """Upload the MEASURED ones. Each file's failure is its own."""
-        measured = [record for record in files if record.state is FileState.MEASURED]
+    def look_again(self) -> None:
+        """Read the UPLOADED ones once more: an earlier run left them, and nobody has registered
+        them, so that whoever cleans the storage may have taken them."""
+        clock = self._journal.clock
+        uploaded = self._journal.ledger.files({FileState.UPLOADED})
+        for batch in in_threads(uploaded, self._lacking, workers=self._workers, clock=clock):
+            facts: list[Fact] = []
+            for record, outcome in batch:
+                if isinstance(outcome, InjectError):
+                    facts.append(self._journal.failed(record.did, outcome))
+                elif outcome is not None:
+                    at, back = clock.now(), FileState.MEASURED
+                    facts.append(FileSetBack(at=at, did=record.did, state=back, reason=outcome))
+            self._journal.tell(facts)
+
+    def run(self) -> None:
+        """Upload the MEASURED ones that the catalogue does not have by then. Each file's failure
+        is its own."""
+        for batch in batches(self._journal.ledger.files({FileState.MEASURED})):
+            self._upload_all(self._compare.settle(batch))
+
+    def _upload_all(self, files: Sequence[FileRecord]) -> None:
         clock = self._journal.clock
         self._journal.tell(
-            UploadBegun(at=clock.now(), did=record.did, rse=self._rse) for record in measured
+            UploadBegun(at=clock.now(), did=record.did, rse=self._rse) for record in files
         )
-        for batch in in_threads(measured, self._upload, workers=self._workers, clock=clock):
+        for batch in in_threads(files, self._upload, workers=self._workers, clock=clock):
             facts: list[Fact] = []
             for record, outcome in batch:
                 if isinstance(outcome, InjectError):
@@ -129,12 +89,26 @@ class UploadFiles:
 
     def _upload(self, record: FileRecord) -> tuple[str, Measure]:
         path = Path(record.path)
-        measure = self._still_the_same(record, path)
-        pfn = self._storage.put(self._rse, path, record.did)
-        self._check_stored(record.did, pfn, measure)
+        measure = self._measure_to_match(record, path)
+        # Only what an earlier try of ours may have left is ours to overwrite.
+        begun_before = record.upload_begun_at is not None
+        try:
+            pfn = self._storage.put(self._rse, path, record.did, overwrite=begun_before)
+        except PlaceTaken as taken:
+            # A try of ours whose answer was lost, or anybody's: the same bytes are as good.
+            if self._difference(record.did, taken.pfn, measure):
+                raise
+            return taken.pfn, measure
+        if difference := self._difference(record.did, pfn, measure):
+            self._take_back(record.did, pfn)
+            raise SourceChanged(
+                f"{record.did}: what arrived at {self._rse} is not what was measured "
+                f"({difference})",
+                hint="did the source file change, or is the storage faulty? run again when mended",
+            )
         return pfn, measure
 
-    def _still_the_same(self, record: FileRecord, path: Path) -> Measure:
+    def _measure_to_match(self, record: FileRecord, path: Path) -> Measure:
         """The measure to hold the upload against.
 
         A generated file that is gone (its folder was cleaned between two runs) is made again and
@@ -143,26 +117,33 @@ class UploadFiles:
         if record.generated and not path.exists():
             self._source.provide(path)
             return measure_file(path)
-        return _measure(record)
+        return measure_of(record)
 
-    def _check_stored(self, did: DID, pfn: str, measure: Measure) -> None:
-        """Read what the storage now has; an upload that nobody looked at is none."""
+    def _take_back(self, did: DID, pfn: str) -> None:
+        """Remove what we have just written, unless somebody has made it a replica meanwhile."""
+        if not self._compare.is_registered(did):
+            self._storage.remove(self._rse, pfn)
+
+    def _lacking(self, record: FileRecord) -> str | None:
+        """What an upload of an earlier run lacks now; None if it is as it was."""
+        pfn = record.replicas[self._rse].pfn if self._rse in record.replicas else None
+        if pfn is None or not self._storage.exists(self._rse, pfn):
+            return f"{record.did} is no longer at {self._rse}, where it was uploaded to"
+        if difference := self._difference(record.did, pfn, measure_of(record)):
+            return f"{record.did} at {self._rse} is not what was uploaded ({difference})"
+        return None
+
+    def _difference(self, did: DID, pfn: str, measure: Measure) -> str:
+        """How what the storage now has differs from a measure; empty if it does not. An upload
+        that nobody looked at is none."""
         make_folder(self._work)
         # A DID is longer than a file name may be; its hash is not.
         copy = self._work / hashlib.sha256(str(did).encode()).hexdigest()
         try:
             self._storage.get(self._rse, pfn, copy)
-            stored = measure_file(copy)
+            return ", ".join(measure.differences(measure_file(copy)))
         finally:
             copy.unlink(missing_ok=True)
-        difference = measure.differences(stored)
-        if difference:
-            self._storage.remove(self._rse, pfn)
-            raise SourceChanged(
-                f"{did}: what arrived at {self._rse} is not what was measured "
-                f"({', '.join(difference)}); it was removed there",
-                hint="did the source file change, or is the storage faulty? run again when mended",
-            )
 
 
 class RegisterFiles:
@@ -173,39 +154,31 @@ class RegisterFiles:
         self._catalogue = catalogue
         self._rse = rse
 
-    def run(self, files: Sequence[FileRecord]) -> None:
+    def run(self) -> None:
         """Register the UPLOADED ones."""
-        uploaded = [record for record in files if record.state is FileState.UPLOADED]
-        for start in range(0, len(uploaded), BATCH):
+        for batch in batches(self._journal.ledger.files({FileState.UPLOADED})):
             self._journal.clock.check()
-            self._register(uploaded[start : start + BATCH])
+            divided(batch, self._register, self._refused)
 
     def _register(self, files: Sequence[FileRecord]) -> None:
-        new = [NewFile(record.did, _measure(record)) for record in files]
+        new = [NewFile(record.did, measure_of(record)) for record in files]
         self._catalogue.add_files(self._rse, new)
         # Rucio's own client takes a call that raises nothing for a success; some were none.
         known = self._catalogue.look_up([record.did for record in files])
         self._journal.tell(self._fact(record, known.get(record.did)) for record in files)
 
+    def _refused(self, record: FileRecord, error: InjectError) -> None:
+        self._journal.tell([self._journal.failed(record.did, error)])
+
     def _fact(self, record: FileRecord, known: KnownFile | None) -> Fact:
         replica = known.replicas.get(self._rse) if known else None
         if known is None or replica is None or not replica.available:
-            error: InjectError = StorageRefused(
+            error = StorageRefused(
                 f"{record.did} was registered at {self._rse}, but the catalogue does not show it",
                 hint="run the same command again",
             )
             return self._journal.failed(record.did, error)
-        if (difference := known.conflict(_measure(record))) is not None:
-            error = ContentConflict(
-                f"{record.did} was registered by somebody else meanwhile ({difference})",
-                hint="give the file another name, or find out whose that is",
-            )
-            return self._journal.failed(record.did, error)
+        if (difference := conflict(record, known)) is not None:
+            return self._journal.failed(record.did, difference)
         pfn = replica.pfn
         return FileRegistered(at=self._journal.clock.now(), did=record.did, rse=self._rse, pfn=pfn)
-
-
-def _measure(record: FileRecord) -> Measure:
-    if record.measure is None:
-        raise LedgerError(f"{record.did} is {record.state} but its checksums are not on record")
-    return record.measure

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import NotFound
 from rucio_inject.domain.facts import (
     Fact,
     FileReplicated,
@@ -13,12 +14,14 @@ from rucio_inject.domain.facts import (
     ReplicaReady,
     RuleChanged,
 )
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
-from rucio_inject.domain.rule import Lock, LockState, RuleState, RuleView
+from rucio_inject.domain.injection import FileState, RuleRecord
+from rucio_inject.domain.rule import Lock, LockState, RuleState, RuleView, StuckFile
 from rucio_inject.ports import Catalogue
+from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.organise import in_cycle_order
 from rucio_inject.steps.pace import Pace
+
+WAITING = frozenset({FileState.REPLICATING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,90 +50,121 @@ class Watch:
         self._reasons: dict[tuple[DID, str], str] = {}
         self._judged: dict[DID, list[RuleView]] = {}
 
-    def run(self, files: Sequence[FileRecord]) -> Watched:
-        """Wait until the REPLICATING ones are REPLICATED, or the deadline has passed."""
-        waiting = {r.did: r for r in files if r.state is FileState.REPLICATING}
+    def run(self) -> Watched:
+        """Wait until the REPLICATING files are REPLICATED, or the deadline has passed.
+
+        A dataset that has lost a rule is not waited for: nothing will come of it in this run.
+        """
+        waiting = list(self._journal.ledger.datasets(WAITING))
+        broken: list[DID] = []
         pace = Pace(self._journal.clock, self._deadline)
         while waiting:
-            views = self._look(in_cycle_order(list(waiting.values())))
-            for record in self._replicated(waiting, views):
-                del waiting[record.did]
+            views = self._look(waiting)
+            wanted = self._wanted(waiting)
+            lost = [dataset for dataset in waiting if self._tell_lost(wanted[dataset], views)]
+            broken += lost
+            waiting = [
+                dataset
+                for dataset in waiting
+                if dataset not in lost and not self._is_through(dataset, views[dataset])
+            ]
             if not waiting or pace.over():
                 break
             pace.wait()
-        if not waiting:
-            return Watched()
-        not_ok = [view for view in self._seen.values() if view.state is not RuleState.OK]
-        return Watched(tuple(not_ok))
+        left = {*waiting, *broken}
+        seen = [view for view in self._seen.values() if view.did in left]
+        return Watched(tuple(view for view in seen if view.state is not RuleState.OK))
 
     def _look(self, datasets: Sequence[DID]) -> Mapping[DID, list[RuleView]]:
         """Ask for the rules' states and tell what has changed."""
-        ours = {rule.rule_id for rule in self._live_rules()}
+        ours = {rule.rule_id for rules in self._wanted(datasets).values() for rule in rules}
         views: dict[DID, list[RuleView]] = {dataset: [] for dataset in datasets}
-        facts: list[Fact] = []
         for view in self._catalogue.rules(datasets, self._account):
             if view.rule_id not in ours:
                 continue
             views[view.did].append(view)
             if self._seen.get(view.rule_id) != view:
                 self._seen[view.rule_id] = view
-                facts.append(RuleChanged(at=self._journal.clock.now(), view=view))
-                facts += self._why_stuck(view)
-        self._journal.tell(facts)
+                self._journal.tell([RuleChanged(at=self._journal.clock.now(), view=view)])
+                if view.state in {RuleState.STUCK, RuleState.SUSPENDED}:
+                    self._tell_why_stuck(view)
         return views
 
-    def _live_rules(self) -> list[RuleRecord]:
-        return [rule for rule in self._journal.ledger.rules() if rule.gone_at is None]
+    def _wanted(self, datasets: Sequence[DID]) -> Mapping[DID, list[RuleRecord]]:
+        """The rules that keep a dataset, as far as the record tells."""
+        wanted: dict[DID, list[RuleRecord]] = {dataset: [] for dataset in datasets}
+        for rule in self._journal.ledger.rules():
+            if rule.dataset in wanted and rule.gone_at is None and rule.ending_at is None:
+                wanted[rule.dataset].append(rule)
+        return wanted
 
-    def _why_stuck(self, view: RuleView) -> list[Fact]:
-        """Rucio keeps the reason with each file's lock and requests, not with the rule."""
-        if view.state not in {RuleState.STUCK, RuleState.SUSPENDED}:
-            return []
-        facts: list[Fact] = []
-        for stuck in self._catalogue.stuck_files(view.rule_id):
-            known = self._journal.ledger.file(stuck.did)
-            if known is not None and self._reasons.get((stuck.did, stuck.rse)) != stuck.reason:
-                self._reasons[stuck.did, stuck.rse] = stuck.reason
-                now = self._journal.clock.now()
-                facts.append(FileWaits(at=now, did=stuck.did, rse=stuck.rse, reason=stuck.reason))
-        return facts
+    def _tell_why_stuck(self, view: RuleView) -> None:
+        """Rucio keeps the reason with each file's lock and requests; only where it could not make
+        any (no quota left, no RSE fits) does it keep it with the rule."""
+        try:
+            stuck = self._catalogue.stuck_files(view.rule_id)
+        except NotFound:
+            # It ended since it was listed; the next look finds it missing.
+            return
+        if stuck:
+            self._tell_waits(stuck)
+        else:
+            self._tell_all_wait(view.did, view.rse_expression, view.error or "no reason given")
 
-    def _replicated(
-        self, waiting: Mapping[DID, FileRecord], views: Mapping[DID, list[RuleView]]
-    ) -> list[FileRecord]:
-        """Files whose every lock is OK, of datasets that may have such files."""
-        done: list[FileRecord] = []
-        wanted: dict[DID, int] = {}
-        for rule in self._live_rules():
-            wanted[rule.dataset] = wanted.get(rule.dataset, 0) + 1
-        for dataset, rules in views.items():
-            complete = len(rules) == wanted.get(dataset, 0)
-            settled = all(rule.locks_ok and not rule.locks_replicating for rule in rules)
-            if complete and settled and self._judged.get(dataset) != rules:
-                self._judged[dataset] = rules
-                here = [record for record in waiting.values() if record.dataset == dataset]
-                done += self._by_locks(here, rules)
-        return done
+    def _tell_lost(
+        self, wanted: Sequence[RuleRecord], views: Mapping[DID, Sequence[RuleView]]
+    ) -> bool:
+        """Tell files that a rule of theirs has vanished; whether one has."""
+        lost = [r for r in wanted if r.rule_id not in {v.rule_id for v in views[r.dataset]}]
+        for rule in lost:
+            reason = f"rule {rule.rule_id} is not in Rucio any more; the next run asks for it again"
+            self._tell_all_wait(rule.dataset, rule.rse_expression, reason)
+        return bool(lost)
 
-    def _by_locks(self, files: Sequence[FileRecord], rules: Sequence[RuleView]) -> list[FileRecord]:
-        locks = [self._locks_by_file(rule.rule_id) for rule in rules]
-        done: list[FileRecord] = []
+    def _tell_all_wait(self, dataset: DID, where: str, reason: str) -> None:
+        for files in batches(self._journal.ledger.files(WAITING, dataset=dataset)):
+            self._tell_waits([StuckFile(record.did, where, reason, 0) for record in files])
+
+    def _tell_waits(self, stuck: Sequence[StuckFile]) -> None:
         facts: list[Fact] = []
         now = self._journal.clock.now()
-        for record in files:
-            held = [of_rule.get(record.did, []) for of_rule in locks]
-            enough = all(
-                len(mine) >= rule.copies and all(lock.state is LockState.OK for lock in mine)
-                for mine, rule in zip(held, rules, strict=True)
-            )
-            if not enough:
+        for file in stuck:
+            if self._reasons.get((file.did, file.rse)) == file.reason:
                 continue
-            rses = sorted({lock.rse for mine in held for lock in mine})
-            facts += [ReplicaReady(at=now, did=record.did, rse=rse) for rse in rses]
-            facts.append(FileReplicated(at=now, did=record.did))
-            done.append(record)
+            if self._journal.ledger.file(file.did) is not None:
+                self._reasons[file.did, file.rse] = file.reason
+                facts.append(FileWaits(at=now, did=file.did, rse=file.rse, reason=file.reason))
         self._journal.tell(facts)
-        return done
+
+    def _is_through(self, dataset: DID, rules: list[RuleView]) -> bool:
+        """Judge a dataset's files by their locks, if its rules have changed and all are settled;
+        whether none of them waits any more."""
+        settled = all(rule.locks_ok and not rule.locks_replicating for rule in rules)
+        if rules and settled and self._judged.get(dataset) != rules:
+            self._judged[dataset] = rules
+            self._judge(dataset, rules)
+            return not any(self._journal.ledger.counts(dataset=dataset).get(s) for s in WAITING)
+        return False
+
+    def _judge(self, dataset: DID, rules: Sequence[RuleView]) -> None:
+        locks = [self._locks_by_file(rule.rule_id) for rule in rules]
+        for files in batches(self._journal.ledger.files(WAITING, dataset=dataset)):
+            facts: list[Fact] = []
+            for record in files:
+                held = [of_rule.get(record.did, []) for of_rule in locks]
+                enough = all(
+                    len(mine) >= rule.copies and all(lock.state is LockState.OK for lock in mine)
+                    for mine, rule in zip(held, rules, strict=True)
+                )
+                if enough:
+                    facts += self._replicated(record.did, held)
+            self._journal.tell(facts)
+
+    def _replicated(self, did: DID, held: Sequence[Sequence[Lock]]) -> list[Fact]:
+        now = self._journal.clock.now()
+        rses = tuple(sorted({lock.rse for locks in held for lock in locks}))
+        ready: list[Fact] = [ReplicaReady(at=now, did=did, rse=rse) for rse in rses]
+        return [*ready, FileReplicated(at=now, did=did, rses=rses)]
 
     def _locks_by_file(self, rule_id: str) -> dict[DID, list[Lock]]:
         by_file: dict[DID, list[Lock]] = {}

@@ -84,10 +84,18 @@ def test_the_exit_code_of_an_error(error: e.InjectError, code: int) -> None:
         (replace(GONE, kept={RUN: "why"}), 3),
         (replace(GONE, analysis_error=e.AnalysisFailed("x")), 3),
         (Outcome(1, [record(FileState.REPLICATING)]), 5),
-        (replace(GONE, still_there=[FILE]), 5),
+        (Outcome(1, [record(FileState.EXPIRING)]), 5),
         (Outcome(1, [record(FileState.REPLICATING)], not_ok=[STUCK]), 7),
         (MISMATCH, 4),
-        (replace(MISMATCH, not_ok=[STUCK], still_there=[FILE], skipped=1), 4),
+        (
+            replace(
+                MISMATCH,
+                not_ok=[STUCK],
+                files=[*MISMATCH.files, record(FileState.EXPIRING)],
+                skipped=1,
+            ),
+            4,
+        ),
     ],
 )
 def test_the_exit_code_of_an_outcome_is_the_worst(outcome: Outcome, code: int) -> None:
@@ -129,7 +137,7 @@ def test_the_summary_tells_what_is_wrong() -> None:
         MISMATCH,
         not_ok=[STUCK],
         kept={RUN: "1 of its 2 files are not verified"},
-        still_there=[FILE],
+        files=[*MISMATCH.files, record(FileState.EXPIRING)],
         skipped=2,
         analysis=Analysis("h", 1, 2, (), ((Path("x.root"), e.AnalysisFailed("no tree")),)),
     )
@@ -154,9 +162,18 @@ def test_many_failures_are_summed_up() -> None:
 
 
 def test_the_json_summary_is_json() -> None:
-    outcome = replace(MISMATCH, not_ok=[STUCK], kept={RUN: "why"}, still_there=[FILE])
+    outcome = replace(
+        MISMATCH,
+        not_ok=[STUCK],
+        kept={RUN: "why"},
+        files=[*MISMATCH.files, record(FileState.EXPIRING)],
+    )
     told = json.loads(json.dumps(as_json(report(outcome))))
-    assert (told["schema"], told["exit_code"], told["files"]) == (1, 4, {"QUARANTINED": 1})
+    assert (told["schema"], told["exit_code"], told["files"]) == (
+        1,
+        4,
+        {"EXPIRING": 1, "QUARANTINED": 1},
+    )
     assert told["failures"][0]["came_from"] == "REPLICATED"
     assert told["rules_not_ok"][0]["id"] == "r1"
     assert told["kept"] == {str(RUN): "why"}

@@ -11,6 +11,7 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.injection import (
+    BACK,
     MOVES,
     ORDER,
     FileRecord,
@@ -37,7 +38,7 @@ MOVER: dict[FileState, f.FileFact] = {
     FileState.UPLOADED: f.FileUploaded(at=AT, did=FILE, rse="A", pfn="p"),
     FileState.REGISTERED: f.FileRegistered(at=AT, did=FILE, rse="A", pfn="p"),
     FileState.REPLICATING: f.FileOrganised(at=AT, did=FILE),
-    FileState.REPLICATED: f.FileReplicated(at=AT, did=FILE),
+    FileState.REPLICATED: f.FileReplicated(at=AT, did=FILE, rses=("A",)),
     FileState.EXPIRING: f.FileExpiring(at=AT, did=FILE),
     FileState.GONE: f.FileGone(at=AT, did=FILE),
     FileState.QUARANTINED: f.FileFailed(at=AT, did=FILE, code="x", reason="y", hint=None),
@@ -62,10 +63,7 @@ def at_state(state: FileState) -> FileRecord:
 def test_every_move(start: FileState, to: FileState) -> None:
     record = at_state(start)
     assert record.state is start
-    # Only a retry leaves QUARANTINED, to where the file came from.
-    aside = start is FileState.QUARANTINED
-    allowed = to is start or (to in MOVES[start] and not aside)
-    if allowed:
+    if to is start or to in MOVES[start]:
         assert advance(record, MOVER[to]).state is to
     else:
         with pytest.raises(LedgerError, match=f"from {start} to {to}"):
@@ -116,23 +114,100 @@ class TestVerifiedNeedsEvidence:
             self.verified(record)
 
 
+@pytest.mark.parametrize("generated", [True, False])
 @pytest.mark.parametrize("state", FileState)
-def test_the_source_is_given_up_only_after_it_was_verified(state: FileState) -> None:
+def test_the_source_is_given_up_only_after_it_was_verified(
+    state: FileState, generated: bool
+) -> None:
+    """A real one only while the replicas that were verified are there: never at their end."""
     freed = f.SourceFreed(at=AT, did=FILE)
-    if reached(state, FileState.VERIFIED):
-        assert advance(at_state(state), freed).source is SourceCopy.FREED
+    record = replace(at_state(state), generated=generated)
+    if state is FileState.VERIFIED or (generated and reached(state, FileState.VERIFIED)):
+        assert advance(record, freed).source is SourceCopy.FREED
     else:
-        with pytest.raises(LedgerError, match="before it was verified"):
-            advance(at_state(state), freed)
+        with pytest.raises(LedgerError, match=f"given up while it is {state}"):
+            advance(record, freed)
 
 
-@pytest.mark.parametrize("state", ORDER[:-1])
+def test_replicas_whose_source_was_freed_never_end() -> None:
+    record = advance(
+        replace(at_state(FileState.VERIFIED), generated=False), f.SourceFreed(at=AT, did=FILE)
+    )
+    with pytest.raises(LedgerError, match="these are all copies"):
+        advance(record, f.FileExpiring(at=AT, did=FILE))
+
+
+class TestSetBack:
+    """Somebody took away what was proved."""
+
+    def back(self, record: FileRecord, state: FileState) -> FileRecord:
+        return advance(record, f.FileSetBack(at=AT, did=FILE, state=state, reason="reaped"))
+
+    @pytest.mark.parametrize("to", FileState)
+    @pytest.mark.parametrize("start", FileState)
+    def test_every_way_back(self, start: FileState, to: FileState) -> None:
+        record = at_state(start)
+        if to in BACK.get(start, ()):
+            assert self.back(record, to).state is to
+        else:
+            with pytest.raises(LedgerError, match=f"cannot go back to {to}"):
+                self.back(record, to)
+
+    def test_the_end_has_no_way_back(self) -> None:
+        assert not {FileState.EXPIRING, FileState.GONE, FileState.QUARANTINED} & set(BACK)
+
+    def test_what_is_to_be_brought_again_has_no_evidence_left(self) -> None:
+        back = self.back(at_state(FileState.VERIFIED), FileState.MEASURED)
+        assert (back.replicas, back.adopted, back.measure) == ({}, False, MEASURE)
+
+    def test_what_is_to_be_organised_again_must_be_read_again(self) -> None:
+        record = advance(at_state(FileState.REPLICATING), f.ReplicaReady(at=AT, did=FILE, rse="B"))
+        back = self.back(record, FileState.REGISTERED)
+        assert list(back.replicas) == ["A"]
+        verified = self.back(at_state(FileState.VERIFIED), FileState.REGISTERED)
+        assert verified.replicas["A"].read_back is None
+
+    def test_only_what_was_not_registered_may_be_overwritten(self) -> None:
+        assert self.back(at_state(FileState.UPLOADED), FileState.MEASURED).upload_begun_at
+        assert not self.back(at_state(FileState.REGISTERED), FileState.MEASURED).upload_begun_at
+
+    def test_what_has_no_source_cannot_be_brought_again(self) -> None:
+        freed = advance(at_state(FileState.VERIFIED), f.SourceFreed(at=AT, did=FILE))
+        with pytest.raises(LedgerError):
+            self.back(freed, FileState.MEASURED)
+        assert self.back(freed, FileState.REGISTERED).state is FileState.REGISTERED
+
+
+def test_an_upload_that_failed_left_nothing_to_overwrite() -> None:
+    begun = advance(at_state(FileState.MEASURED), f.UploadBegun(at=AT, did=FILE, rse="A"))
+    assert begun.upload_begun_at
+    failed = advance(begun, MOVER[FileState.QUARANTINED])
+    assert advance(failed, f.FileRetried(at=AT, did=FILE)).upload_begun_at is None
+    later = advance(at_state(FileState.UPLOADED), MOVER[FileState.QUARANTINED])
+    assert later.upload_begun_at
+
+
+def test_a_replica_that_a_rule_has_moved_is_no_promise() -> None:
+    record = at_state(FileState.REPLICATING)
+    for rse in ("B", "C"):
+        record = advance(record, f.ReplicaReady(at=AT, did=FILE, rse=rse))
+    moved = advance(record, f.FileReplicated(at=AT, did=FILE, rses=("A", "C")))
+    assert list(moved.replicas) == ["A", "C"]
+
+
+@pytest.mark.parametrize("state", [s for s in ORDER[:-1] if s is not FileState.REPLICATED])
 def test_a_retry_goes_back_to_where_it_came_from(state: FileState) -> None:
     before = at_state(state)
     failed = advance(before, MOVER[FileState.QUARANTINED])
     assert failed.failure is not None
     assert (failed.failure.came_from, failed.failure.code) == (state, "x")
     assert advance(failed, f.FileRetried(at=AT, did=FILE)) == before
+
+
+def test_a_retry_after_a_bad_replica_asks_the_locks_again() -> None:
+    failed = advance(at_state(FileState.REPLICATED), MOVER[FileState.QUARANTINED])
+    retried = advance(failed, f.FileRetried(at=AT, did=FILE))
+    assert retried.state is FileState.REPLICATING
 
 
 def test_a_file_that_fails_twice_still_knows_where_it_came_from() -> None:

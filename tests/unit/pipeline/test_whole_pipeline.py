@@ -46,7 +46,7 @@ def register(world: World, did: DID, content: bytes, rse: str = "PIC-INJECT") ->
     world.lake.scopes[did.scope] = world.lake.account
     path = world.folder / "theirs"
     path.write_bytes(content)
-    world.storage.put(rse, path, did)
+    world.storage.put(rse, path, did, overwrite=False)
     world.catalogue.add_files(rse, [NewFile(did, measured(content))])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.steps.measure import BLOCK, measure_file
-from rucio_inject.steps.pool import in_threads
+from rucio_inject.steps.pool import AHEAD, in_threads
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
 
@@ -94,6 +95,32 @@ class TestPool:
 
     def test_every_item_has_its_outcome(self) -> None:
         assert everything(range(50), lambda n: n * n, FakeClock()) == {n: n * n for n in range(50)}
+
+    def test_items_are_drawn_as_they_are_needed(self) -> None:
+        drawn: list[int] = []
+        ahead: list[int] = []
+
+        def items() -> Iterator[int]:
+            for number in range(1, 10_001):
+                drawn.append(number)
+                yield number
+
+        done = everything(items(), lambda number: ahead.append(len(drawn) - number), FakeClock())
+        assert len(done) == 10_000
+        assert max(ahead) <= 2 * AHEAD
+
+    def test_what_is_done_is_told_before_an_error_in_drawing(self) -> None:
+        def items() -> Iterator[int]:
+            yield from range(5)
+            raise CatalogueUnavailable("no answer")
+
+        begun: list[int] = []
+        told: list[int] = []
+        batches = in_threads(items(), begun.append, workers=2, clock=FakeClock())
+        with pytest.raises(CatalogueUnavailable):
+            told.extend(item for batch in batches for item, _ in batch)
+        assert begun
+        assert sorted(told) == sorted(begun)
 
     def test_nothing_to_do(self) -> None:
         assert everything([], lambda n: n, FakeClock()) == {}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotPermitted, QuotaExceeded, SignInFailed, UsageError
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.ledger.json_ledger import JsonLedger
 from rucio_inject.ports import NewFile
+from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import (
     Lake,
     check_quota,
@@ -33,9 +38,15 @@ def catalogue(lake: MemoryLake) -> MemoryCatalogue:
     return MemoryCatalogue(lake)
 
 
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with JsonLedger(tmp_path / "test.json", "test") as ledger:
+        yield Journal(ledger, [], FakeClock())
+
+
 def surveyed(catalogue: MemoryCatalogue, *rules: RuleRequest, rse: str = "PIC-INJECT") -> Lake:
     """A survey for some rules."""
-    return survey(catalogue, account=None, upload_rse=rse, rules=rules)
+    return survey(catalogue, account=None, upload_rse=rse, rules=rules, attributes={})
 
 
 def test_expressions_become_rses(catalogue: MemoryCatalogue) -> None:
@@ -75,32 +86,40 @@ def test_a_survey_changes_nothing(lake: MemoryLake, catalogue: MemoryCatalogue) 
 def test_rucio_may_take_us_for_another(catalogue: MemoryCatalogue) -> None:
     """A cached token of another account signs in as that one."""
     with pytest.raises(SignInFailed, match="magic"):
-        survey(catalogue, account="cta", upload_rse="PIC-INJECT", rules=[FAST])
+        survey(catalogue, account="cta", upload_rse="PIC-INJECT", rules=[FAST], attributes={})
 
 
-def test_a_scope_is_made_once(catalogue: MemoryCatalogue) -> None:
-    assert prepare_scope(catalogue, "MAGIC", "magic") is True
-    assert prepare_scope(catalogue, "MAGIC", "magic") is False
+def test_a_scope_is_made_once(catalogue: MemoryCatalogue, journal: Journal) -> None:
+    assert prepare_scope(journal, catalogue, "MAGIC", "magic") is True
+    assert prepare_scope(journal, catalogue, "MAGIC", "magic") is False
 
 
 @pytest.mark.parametrize("value", [False, True, "SAFE", 7])
 def test_attributes_are_set_and_read_back(
-    lake: MemoryLake, catalogue: MemoryCatalogue, value: str | int | bool
+    lake: MemoryLake, catalogue: MemoryCatalogue, journal: Journal, value: str | int | bool
 ) -> None:
     for _ in range(2):
-        set_attributes(catalogue, {"PIC-INJECT": {"greedyDeletion": value}})
+        set_attributes(journal, catalogue, {"PIC-INJECT": {"greedyDeletion": value}})
     assert str(lake.rses["PIC-INJECT"].attributes["greedyDeletion"]) == str(value)
 
 
-def test_an_attribute_that_does_not_take(lake: MemoryLake, catalogue: MemoryCatalogue) -> None:
+def test_an_attribute_that_does_not_take(
+    lake: MemoryLake, catalogue: MemoryCatalogue, journal: Journal
+) -> None:
     lake.rses["PIC-INJECT"].frozen_attributes = True
     with pytest.raises(NotPermitted, match="greedyDeletion"):
-        set_attributes(catalogue, {"PIC-INJECT": {"greedyDeletion": False}})
+        set_attributes(journal, catalogue, {"PIC-INJECT": {"greedyDeletion": False}})
 
 
 def test_attributes_of_no_rse(catalogue: MemoryCatalogue) -> None:
     with pytest.raises(UsageError, match=r"rse_attributes\.NO-SUCH-RSE"):
-        set_attributes(catalogue, {"NO-SUCH-RSE": {"x": True}})
+        survey(
+            catalogue,
+            account=None,
+            upload_rse="PIC-INJECT",
+            rules=[FAST],
+            attributes={"NO-SUCH-RSE": {"x": True}},
+        )
 
 
 class TestQuota:
@@ -108,7 +127,8 @@ class TestQuota:
 
     def check(self, lake: MemoryLake, size: int, *rules: RuleRequest) -> None:
         catalogue = MemoryCatalogue(lake)
-        check_quota(catalogue, surveyed(catalogue, *rules), rules, size)
+        landing = RuleRequest("PIC-INJECT")
+        check_quota(catalogue, surveyed(catalogue, *rules), (landing, *rules), size)
 
     def test_no_limit_is_room_enough(self, lake: MemoryLake) -> None:
         self.check(lake, 10**18, FAST)
@@ -116,9 +136,9 @@ class TestQuota:
     @pytest.mark.parametrize("rse", ["PIC-INJECT", "LAPP-FAST"])
     def test_a_limit_is_kept(self, lake: MemoryLake, rse: str) -> None:
         lake.rses[rse].limits["magic"] = 10
-        self.check(lake, 10, FAST)
+        self.check(lake, 9, FAST)
         with pytest.raises(QuotaExceeded, match=f"{rse}: 10 bytes") as caught:
-            self.check(lake, 11, FAST)
+            self.check(lake, 10, FAST)
         assert "account limit" in str(caught.value.hint)
 
     def test_one_of_two_with_room_is_enough_for_one_copy(self, lake: MemoryLake) -> None:
@@ -126,6 +146,13 @@ class TestQuota:
         self.check(lake, 10, RuleRequest("LAPP-FAST|PIC-DCACHE"))
         with pytest.raises(QuotaExceeded, match="PIC-DCACHE"):
             self.check(lake, 10, RuleRequest("LAPP-FAST|PIC-DCACHE", 2))
+
+    def test_rules_to_one_rse_add_up(self, lake: MemoryLake) -> None:
+        lake.rses["LAPP-FAST"].limits["magic"] = 19
+        both = (FAST, RuleRequest("LAPP-FAST"))
+        self.check(lake, 9, *both)
+        with pytest.raises(QuotaExceeded, match="LAPP-FAST: 9 bytes"):
+            self.check(lake, 10, *both)
 
     def test_what_is_held_counts(self, lake: MemoryLake) -> None:
         catalogue = MemoryCatalogue(lake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,7 +51,7 @@ def life(did: DID, rse: str = "A") -> list[f.Fact]:
         f.FileOrganised(at=at, did=did),
         f.FileWaits(at=at, did=did, rse=rse, reason="SUBMITTED"),
         f.ReplicaReady(at=at, did=did, rse=rse),
-        f.FileReplicated(at=at, did=did),
+        f.FileReplicated(at=at, did=did, rses=(rse,)),
         f.ReplicaRead(at=at, did=did, rse=rse, pfn=pfn, measure=MEASURE),
         f.FileVerified(at=at, did=did),
         f.SourceFreed(at=at, did=did),
@@ -100,6 +101,59 @@ class LedgerContract:
         self.after(open_ledger, [begun(), *(found(did) for did in dids)])
         with open_ledger() as ledger:
             assert [record.did for record in ledger.files()] == dids
+
+    def test_files_by_state_and_dataset(self, open_ledger: OpenLedger) -> None:
+        other_run = DID("magic", "05089064")
+        elsewhere = replace(found(DID("magic", "c.root")), dataset=other_run)
+        facts = [begun(), found(FILE), found(SIBLING), elsewhere, life(SIBLING)[0]]
+        self.after(open_ledger, facts)
+        with open_ledger() as ledger:
+            both = {FileState.FOUND, FileState.MEASURED}
+            assert [r.did.name for r in ledger.files(both)] == ["a.root", "b.root", "c.root"]
+            assert [r.did.name for r in ledger.files({FileState.FOUND})] == ["a.root", "c.root"]
+            assert [r.did.name for r in ledger.files(dataset=other_run)] == ["c.root"]
+            assert list(ledger.files({FileState.MEASURED}, dataset=other_run)) == []
+            assert ledger.counts() == {FileState.FOUND: 2, FileState.MEASURED: 1}
+            assert ledger.counts(dataset=other_run) == {FileState.FOUND: 1}
+            assert list(ledger.datasets(both)) == [RUN, other_run]
+            assert list(ledger.datasets({FileState.MEASURED})) == [RUN]
+            assert list(ledger.datasets({FileState.GONE})) == []
+
+    def test_files_are_drawn_while_facts_are_recorded(self, open_ledger: OpenLedger) -> None:
+        dids = [DID("magic", f"{number:04}") for number in range(1200)]
+        self.after(open_ledger, [begun(), *(found(did) for did in dids)])
+        with open_ledger() as ledger:
+            drawn = []
+            for record in ledger.files({FileState.FOUND}):
+                drawn.append(record.did)
+                if len(drawn) % 400 == 1:
+                    moved = dids[len(drawn) - 1 : len(drawn) + 300 : 7]
+                    ledger.record([life(did)[0] for did in moved])
+            assert len(drawn) == len(set(drawn))
+            assert set(drawn) >= {r.did for r in ledger.files({FileState.FOUND})}
+            assert ledger.counts()[FileState.FOUND] < len(dids)
+
+    def test_a_rule_asked_for_is_ours(self, open_ledger: OpenLedger) -> None:
+        asked, made, *_ = rule_facts()
+        with open_ledger() as ledger:
+            ledger.record([begun()])
+            assert not ledger.asked_for(RUN, "QOS=FAST")
+            ledger.record([asked])
+        with open_ledger() as ledger:
+            assert ledger.asked_for(RUN, "QOS=FAST")
+            assert not ledger.asked_for(RUN, "QOS=SAFE")
+            assert not ledger.asked_for(NIGHT, "QOS=FAST")
+            ledger.record([made])
+            assert ledger.asked_for(RUN, "QOS=FAST")
+            ledger.record([begun(2)])
+            assert ledger.asked_for(RUN, "QOS=FAST")
+
+    def test_a_rule_found_there_is_not_ours(self, open_ledger: OpenLedger) -> None:
+        asked, made, *_ = rule_facts()
+        assert isinstance(made, f.RuleMade)
+        self.after(open_ledger, [begun(), asked, replace(made, adopted=True)])
+        with open_ledger() as ledger:
+            assert not ledger.asked_for(RUN, "QOS=FAST")
 
     @pytest.mark.parametrize("length", range(len(life(FILE)) + 1))
     def test_every_fact_of_a_file_survives(self, open_ledger: OpenLedger, length: int) -> None:

@@ -1,0 +1,105 @@
+"""Giving the room at the source back, once the lake has proved that it holds the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rucio_inject.domain.errors import (
+    InjectError,
+    ReplicaMissing,
+    SourceChanged,
+    SourceUnreadable,
+    StorageRefused,
+)
+from rucio_inject.domain.facts import SourceFreed
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.ports import Catalogue, KnownFile
+from rucio_inject.steps.batches import batches
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.measure import measure_file
+from rucio_inject.steps.organise import ending_datasets
+
+VERIFIED = frozenset({FileState.VERIFIED})
+PROVED = VERIFIED | {FileState.EXPIRING, FileState.GONE}
+
+
+class FreeSources:
+    """Removes source copies of verified files: generated ones, and others if asked to."""
+
+    def __init__(
+        self, journal: Journal, catalogue: Catalogue, *, made_in: Path, real_ones_too: bool
+    ) -> None:
+        """`made_in`: the folder of generated files; none of them is removed anywhere else."""
+        self._journal = journal
+        self._catalogue = catalogue
+        self._made_in = made_in
+        self._real_ones_too = real_ones_too
+
+    def run(self) -> None:
+        """Remove what may be removed. StorageRefused, after all others, for what the disk does
+        not let us remove."""
+        refused: list[StorageRefused] = []
+        for files in batches(self._journal.ledger.files(PROVED)):
+            kept = [record for record in files if record.source is SourceCopy.KEPT]
+            made = [r for r in kept if r.generated and Path(r.path).is_relative_to(self._made_in)]
+            safe = self._safe([r for r in kept if not r.generated]) if self._real_ones_too else []
+            refused += [error for record in (*made, *safe) if (error := self._remove(record))]
+        if refused:
+            others = f" (and {len(refused) - 1} others)" if refused[1:] else ""
+            raise StorageRefused(refused[0].message + others, hint=refused[0].hint)
+
+    def _safe(self, files: Sequence[FileRecord]) -> list[FileRecord]:
+        """Real files whose every replica is there now, and that are still what was injected.
+
+        What was proved may have been proved weeks ago, and by a campaign that has changed since.
+        """
+        ending = ending_datasets(self._journal.ledger)
+        proved = [r for r in files if r.state in VERIFIED and r.dataset not in ending]
+        known = self._catalogue.look_up([record.did for record in proved]) if proved else {}
+        safe: list[FileRecord] = []
+        for record in proved:
+            self._journal.clock.check()
+            error = _lost(record, known.get(record.did)) or _changed(record)
+            if error is None:
+                safe.append(record)
+            else:
+                self._journal.tell([self._journal.failed(record.did, error)])
+        return safe
+
+    def _remove(self, record: FileRecord) -> StorageRefused | None:
+        self._journal.clock.check()
+        path = Path(record.path)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            return StorageRefused(
+                f"cannot remove the source copy {path}: {error.strerror}",
+                hint="mend its folder's permissions, then run the same command again",
+            )
+        self._journal.tell([SourceFreed(at=self._journal.clock.now(), did=record.did)])
+        return None
+
+
+def _lost(record: FileRecord, known: KnownFile | None) -> InjectError | None:
+    there = known.replicas if known else {}
+    lost = [rse for rse in record.replicas if rse not in there or not there[rse].available]
+    if not lost:
+        return None
+    return ReplicaMissing(
+        f"{record.did} is no longer at {', '.join(lost)}: its source is kept",
+        hint=f"rucio replica list file {record.did} --all-states",
+    )
+
+
+def _changed(record: FileRecord) -> InjectError | None:
+    path = Path(record.path)
+    try:
+        if not path.exists() or measure_file(path) == record.measure:
+            return None
+    except (SourceUnreadable, SourceChanged) as error:
+        return error
+    return SourceChanged(
+        f"{path} is not the file that was injected any more: it is kept",
+        hint="give the new content a name of its own",
+    )

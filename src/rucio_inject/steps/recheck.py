@@ -1,0 +1,64 @@
+"""At the start of a run: does what an earlier run has proved still hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import ReplicaMissing
+from rucio_inject.domain.facts import Fact, FileSetBack
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.ports import Catalogue, KnownFile
+from rucio_inject.steps.batches import batches
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.organise import UNDER_WAY, ending_datasets
+
+
+class Recheck:
+    """Sets files back that somebody has taken out of the catalogue behind our back.
+
+    Registered files that no rule keeps yet may be reaped, and datasets may be erased. A file that
+    is nowhere is brought again; one that has no source any more is set aside.
+    """
+
+    def __init__(self, journal: Journal, catalogue: Catalogue, rse: str) -> None:
+        self._journal = journal
+        self._catalogue = catalogue
+        self._rse = rse
+
+    def run(self) -> None:
+        """Look at registered files, and at the datasets under way."""
+        ledger = self._journal.ledger
+        for batch in batches(ledger.files({FileState.REGISTERED})):
+            self._look(batch, "was reaped before a rule kept it")
+        for dataset in self._vanished():
+            for batch in batches(ledger.files(UNDER_WAY, dataset=dataset)):
+                self._look(batch, f"was in {dataset}, which is not in the catalogue any more")
+
+    def _vanished(self) -> list[DID]:
+        ending = ending_datasets(self._journal.ledger)
+        under_way = [d for d in self._journal.ledger.datasets(UNDER_WAY) if d not in ending]
+        gone = self._catalogue.missing(under_way) if under_way else frozenset()
+        return [dataset for dataset in under_way if dataset in gone]
+
+    def _look(self, files: Sequence[FileRecord], why: str) -> None:
+        self._journal.clock.check()
+        known = self._catalogue.look_up([record.did for record in files])
+        facts = [self._fact(record, known.get(record.did), why) for record in files]
+        self._journal.tell(fact for fact in facts if fact is not None)
+
+    def _fact(self, record: FileRecord, known: KnownFile | None, why: str) -> Fact | None:
+        at, reason = self._journal.clock.now(), f"{record.did} {why}"
+        if known is not None and self._rse in known.replicas:
+            if record.state is FileState.REGISTERED:
+                return None
+            state = FileState.REGISTERED
+        elif record.source is SourceCopy.KEPT:
+            state = FileState.MEASURED
+        else:
+            lost = ReplicaMissing(
+                f"{reason}, nor at {self._rse}, and its source was freed",
+                hint=f"rucio replica list file {record.did} --all-states tells where else it is",
+            )
+            return self._journal.failed(record.did, lost)
+        return FileSetBack(at=at, did=record.did, state=state, reason=reason)

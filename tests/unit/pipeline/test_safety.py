@@ -1,0 +1,410 @@
+"""What must never be given up, overwritten or ended, whatever was asked for in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
+
+from rucio_inject.domain import facts as f
+from rucio_inject.domain.did import DID, DIDType
+from rucio_inject.domain.errors import StorageRefused, UsageError
+from rucio_inject.domain.injection import FileState, SourceCopy
+from rucio_inject.domain.replica import ReplicaState
+from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.ports import NewFile
+from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.memory_lake import Crash
+
+CRAB, SIBLING, OTHER_RUN = (DID(SCOPE, name) for name in NAMES)
+RUN = DID(SCOPE, "05089063")
+END = {"lifetime": "5s", "deadline": "60s"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def inbox(world: World) -> Path:
+    """Real files, and a campaign that takes them and knows no end."""
+    folder = world.folder / "inbox"
+    telescope_files(folder)
+    world.changes |= {"end": None, "source": {"kind": "directory", "path": str(folder)}}
+    return folder
+
+
+def free(world: World) -> None:
+    """From now on the campaign gives up its sources."""
+    world.changes["source"] = {**world.changes["source"], "free": True}
+
+
+def failure_codes(world: World) -> dict[str, str]:
+    """Why files were set aside, by name."""
+    return {r.did.name: r.failure.code for r in world.files() if r.failure}
+
+
+def stop_after(world: World, doing: str, calls: int = 1) -> None:
+    """Run until a call has had its effect, and end there as `kill -9` does."""
+    world.lake.crash_after(calls, doing)
+    with pytest.raises(Crash):
+        world.run()
+    world.lake.no_crash()
+
+
+class TestRealSources:
+    """The last copy is never given up."""
+
+    def test_not_after_the_replicas_were_ended(self, world: World, inbox: Path) -> None:
+        world.changes["end"] = END
+        world.run()
+        world.changes["end"] = None
+        free(world)
+        world.run()
+        assert sorted(path.name for path in inbox.iterdir()) == sorted(NAMES)
+
+    def test_not_while_the_replicas_end(self, world: World, inbox: Path) -> None:
+        world.changes["end"] = END
+        stop_after(world, "end_rule")
+        world.changes["end"] = None
+        free(world)
+        world.run()
+        assert (inbox / NAMES[0]).exists()
+        assert (inbox / NAMES[1]).exists()
+
+    def test_replicas_whose_sources_are_freed_are_not_ended(
+        self, world: World, inbox: Path
+    ) -> None:
+        free(world)
+        world.run()
+        assert list(inbox.iterdir()) == []
+        world.changes["source"] = {"kind": "directory", "path": str(inbox)}
+        world.changes["end"] = END
+        outcome = world.run()
+        assert set(outcome.kept) == {RUN, DID(SCOPE, "05089064")}
+        assert "only copies" in outcome.kept[RUN]
+        assert all(rule.expires_at is None for rule in world.lake.rules.values())
+        assert all(world.lake.content(CRAB, rse) for rse in HOLDERS)
+
+    def test_one_that_was_written_anew_stays(self, world: World, inbox: Path) -> None:
+        world.run()
+        (inbox / NAMES[0]).write_bytes(b"a new observation")
+        free(world)
+        world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
+        assert failure_codes(world) == {NAMES[0]: "source-changed"}
+
+    def test_one_whose_replica_has_vanished_stays(self, world: World, inbox: Path) -> None:
+        world.run()
+        del world.lake.files[CRAB].replicas["LAPP-FAST"]
+        world.lake.files[SIBLING].replicas["PIC-DCACHE"].state = ReplicaState.BAD
+        free(world)
+        world.run()
+        assert sorted(path.name for path in inbox.iterdir()) == sorted(NAMES[:2])
+        assert failure_codes(world) == dict.fromkeys(NAMES[:2], "replica-missing")
+
+    def test_one_that_cannot_be_removed_holds_up_no_other(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.run()
+        free(world)
+        remove = Path.unlink
+
+        def unlink(path: Path, **options: Any) -> None:
+            if path.name == NAMES[0]:
+                raise PermissionError(13, "Permission denied")
+            remove(path, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink)
+            with pytest.raises(StorageRefused, match=NAMES[0]):
+                world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
+        world.run()
+        assert {record.source for record in world.files()} == {SourceCopy.FREED}
+
+    def test_none_lies_in_the_folder_of_our_work(self, world: World, inbox: Path) -> None:
+        inside = world.folder / "out" / "read-back"
+        telescope_files(inside)
+        for path in (inside, world.folder, world.folder / "out"):
+            world.changes["source"] = {"kind": "directory", "path": str(path)}
+            with pytest.raises(UsageError, match="one in the other"):
+                world.run()
+        assert world.lake.scopes == {}
+
+    def test_what_others_keep_among_our_copies_stays(self, world: World, inbox: Path) -> None:
+        theirs = [
+            world.folder / "out" / "read-back" / "notes.txt",
+            world.folder / "out" / "read-back" / "PIC-DCACHE" / "thesis.root",
+        ]
+        left_over = theirs[1].with_name(NAMES[0])
+        for path in (*theirs, left_over):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("years of work")
+        world.run()
+        assert [path for path in theirs if not path.exists()] == []
+        assert not left_over.exists()
+
+
+class TestWhatOthersHave:
+    """Replicas, rules and files that were in the lake before us, or came meanwhile."""
+
+    def register(self, world: World, did: DID, content: bytes, state: ReplicaState) -> None:
+        """Somebody else's replica at the upload RSE."""
+        world.lake.scopes[did.scope] = world.lake.account
+        path = world.folder / "theirs"
+        path.write_bytes(content)
+        world.storage.put("PIC-INJECT", path, did, overwrite=False)
+        world.catalogue.add_files("PIC-INJECT", [NewFile(did, measured(content))])
+        world.lake.replica(did, "PIC-INJECT").state = state
+
+    @pytest.mark.parametrize("state", [s for s in ReplicaState if s is not ReplicaState.AVAILABLE])
+    def test_a_replica_that_somebody_is_at_is_left_alone(
+        self, world: World, inbox: Path, state: ReplicaState
+    ) -> None:
+        content = (inbox / NAMES[0]).read_bytes()
+        self.register(world, CRAB, content, state)
+        world.lake.rses["PIC-INJECT"].bytes[world.lake.replica(CRAB, "PIC-INJECT").pfn] = b"half"
+        world.run()
+        assert failure_codes(world) == {NAMES[0]: "replica-state"}
+        (crab,) = [r for r in world.files() if r.did == CRAB]
+        assert crab.failure is not None
+        assert str(state) in crab.failure.reason
+        assert world.lake.content(CRAB, "PIC-INJECT") == b"half"
+        assert world.lake.replica(CRAB, "PIC-INJECT").state is state
+        # When it is done, the same command goes on.
+        world.lake.replica(CRAB, "PIC-INJECT").state = ReplicaState.AVAILABLE
+        world.lake.rses["PIC-INJECT"].bytes[world.lake.replica(CRAB, "PIC-INJECT").pfn] = content
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+
+    def test_a_file_that_nobody_registered_is_not_overwritten(
+        self, world: World, inbox: Path
+    ) -> None:
+        path = world.folder / "theirs"
+        path.write_bytes(b"nobody knows whose")
+        pfn = world.storage.put("PIC-INJECT", path, CRAB, overwrite=False)
+        for _ in range(2):
+            world.run()
+            assert failure_codes(world) == {NAMES[0]: "place-taken"}
+            assert world.lake.content(CRAB, "PIC-INJECT") == b"nobody knows whose"
+        world.storage.remove("PIC-INJECT", pfn)
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+
+    def test_the_same_bytes_that_nobody_registered_are_taken(
+        self, world: World, inbox: Path
+    ) -> None:
+        """An upload of ours whose answer was lost looks like this, too."""
+        world.storage.put("PIC-INJECT", inbox / NAMES[0], CRAB, overwrite=False)
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+
+    def test_an_upload_that_failed_overwrites_nothing_later(
+        self, world: World, inbox: Path
+    ) -> None:
+        world.lake.rses["PIC-INJECT"].offline = True
+        world.run()
+        assert set(failure_codes(world).values()) == {"storage-unavailable"}
+        world.lake.rses["PIC-INJECT"].offline = False
+        path = world.folder / "theirs"
+        path.write_bytes(b"nobody knows whose")
+        world.storage.put("PIC-INJECT", path, CRAB, overwrite=False)
+        world.run()
+        assert failure_codes(world) == {NAMES[0]: "place-taken"}
+        assert world.lake.content(CRAB, "PIC-INJECT") == b"nobody knows whose"
+
+    def test_what_a_killed_upload_left_is_overwritten(self, world: World, inbox: Path) -> None:
+        stop_after(world, "put")
+        pfn = world.storage.put("PIC-INJECT", inbox / NAMES[1], CRAB, overwrite=True)
+        world.lake.rses["PIC-INJECT"].bytes[pfn] = b"torn"
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        assert world.lake.content(CRAB, "PIC-INJECT") == (inbox / NAMES[0]).read_bytes()
+
+    def test_one_that_was_registered_meanwhile_is_taken_as_it_is(
+        self, world: World, inbox: Path
+    ) -> None:
+        """Between our first look and our upload somebody else brings the same file."""
+        stop_after(world, "missing")
+        self.register(world, CRAB, (inbox / NAMES[0]).read_bytes(), ReplicaState.AVAILABLE)
+        world.run()
+        (crab,) = [record for record in world.files() if record.did == CRAB]
+        assert (crab.state, crab.adopted) == (FileState.VERIFIED, True)
+
+    def test_replicas_that_were_there_do_not_end(self, world: World, inbox: Path) -> None:
+        self.register(world, CRAB, (inbox / NAMES[0]).read_bytes(), ReplicaState.AVAILABLE)
+        world.changes["end"] = END
+        outcome = world.run()
+        assert "before this campaign" in outcome.kept[RUN]
+        assert world.states()[NAMES[2]] == "GONE"
+        assert world.lake.content(CRAB, "PIC-INJECT") is not None
+
+    def test_rules_that_were_there_do_not_end(self, world: World, inbox: Path) -> None:
+        world.lake.scopes[SCOPE] = world.lake.account
+        world.catalogue.add_collections({RUN: DIDType.DATASET})
+        theirs = world.catalogue.add_rule(RUN, RuleRequest("QOS=FAST"), world.lake.account)
+        world.changes["end"] = END
+        outcome = world.run()
+        assert "rules that were there" in outcome.kept[RUN]
+        assert world.lake.rules[theirs].expires_at is None
+        assert world.states()[NAMES[2]] == "GONE"
+
+    @pytest.mark.parametrize("number", range(1, 5))
+    def test_rules_whose_answer_was_lost_are_ours(self, world: World, number: int) -> None:
+        stop_after(world, "add_rule", number)
+        world.run()
+        world.assert_all_is_gone()
+
+    def test_metadata_of_what_was_there_stays(self, world: World, inbox: Path) -> None:
+        self.register(world, CRAB, (inbox / NAMES[0]).read_bytes(), ReplicaState.AVAILABLE)
+        world.lake.files[CRAB].metadata["night"] = "theirs"
+        world.run()
+        assert world.lake.files[CRAB].metadata == {"night": "theirs"}
+        assert world.lake.files[SIBLING].metadata["night"] == "2020_02_03"
+
+
+class TestWhatVanished:
+    """Somebody takes away what was proved; the others go on, and what can be brought is."""
+
+    def test_a_file_that_was_reaped_before_it_had_a_rule(self, world: World, inbox: Path) -> None:
+        stop_after(world, "add_files")
+        stop_after(world, "add_collections")
+        assert set(world.states().values()) == {"REGISTERED"}
+        world.lake.files.pop(CRAB)
+        world.lake.rses["PIC-INJECT"].bytes.clear()
+        world.lake.files[SIBLING].replicas.clear()
+        outcome = world.run()
+        assert [fact.state for fact in world.facts(f.FileSetBack)] == [FileState.MEASURED] * 2
+        # The bytes of the third are gone behind the catalogue's back: that is told, not mended.
+        assert failure_codes(world).keys() <= {NAMES[2]}
+        assert world.states()[NAMES[0]] == world.states()[NAMES[1]] == "VERIFIED"
+        assert world.broken() == []
+        assert outcome.changed
+
+    def test_an_upload_that_was_cleaned_away(self, world: World, inbox: Path) -> None:
+        stop_after(world, "add_files", 1)
+        # As if the call had never come: only the bytes are there, and then they are not.
+        world.lake.files.clear()
+        del world.lake.rses["PIC-INJECT"].bytes[f"memory://PIC-INJECT/{SCOPE}/{NAMES[0]}"]
+        torn = f"memory://PIC-INJECT/{SCOPE}/{NAMES[1]}"
+        world.lake.rses["PIC-INJECT"].bytes[torn] = b"torn by a power cut"
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        assert len(world.facts(f.FileSetBack)) == 2
+        assert world.lake.content(SIBLING, "PIC-INJECT") == (inbox / NAMES[1]).read_bytes()
+
+    def test_a_dataset_that_was_erased(self, world: World, inbox: Path) -> None:
+        world.lake.rses["LAPP-FAST"].hangs = True
+        world.run()
+        self.erase(world, RUN)
+        world.lake.heal("LAPP-FAST")
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        assert set(world.lake.collections[RUN].contents) == {CRAB, SIBLING}
+        assert world.broken() == []
+
+    def test_a_dataset_that_was_erased_after_it_was_verified(
+        self, world: World, inbox: Path
+    ) -> None:
+        world.run()
+        self.erase(world, RUN)
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        assert len([fact for fact in world.facts(f.FileVerified) if fact.did == CRAB]) == 2
+
+    def test_a_file_that_is_nowhere_any_more_is_told(self, world: World, inbox: Path) -> None:
+        free(world)
+        world.run()
+        self.erase(world, RUN)
+        world.lake.files.pop(CRAB)
+        world.run()
+        assert failure_codes(world) == {NAMES[0]: "replica-missing"}
+        assert world.states()[NAMES[1]] == "VERIFIED"
+
+    def erase(self, world: World, dataset: DID) -> None:
+        """Somebody erases a dataset; its rules go with it, and the replicas stay for now."""
+        del world.lake.collections[dataset]
+        world.lake.rules = {k: r for k, r in world.lake.rules.items() if r.did != dataset}
+
+    def test_a_dataset_that_is_refused_holds_up_no_other(self, world: World, inbox: Path) -> None:
+        world.lake.scopes[SCOPE] = world.lake.account
+        world.catalogue.add_collections({RUN: DIDType.CONTAINER})
+        outcome = world.run()
+        assert failure_codes(world) == dict.fromkeys(NAMES[:2], "catalogue-refused")
+        assert world.states()[NAMES[2]] == "VERIFIED"
+        assert outcome.failed
+
+    def test_a_dataset_that_vanishes_before_its_end(self, world: World, inbox: Path) -> None:
+        world.run()
+        world.changes["end"] = END
+        find = world.catalogue.contents
+
+        def contents(collection: DID) -> tuple[DID, ...]:
+            return find(DID(SCOPE, "no such dataset") if collection == RUN else collection)
+
+        world.catalogue.contents = contents  # type: ignore[method-assign]
+        outcome = world.run()
+        assert "not in the catalogue" in outcome.kept[RUN]
+        assert world.states()[NAMES[2]] == "GONE"
+
+    def test_a_rule_dropped_from_the_campaign_and_deleted(self, world: World) -> None:
+        world.lake.rses["LAPP-FAST"].hangs = True
+        world.run()
+        world.changes["rules"] = [{"rse_expression": e} for e in ("PIC-DCACHE", "INFN-NA-DPM")]
+        world.lake.rules = {
+            key: rule
+            for key, rule in world.lake.rules.items()
+            if rule.request.rse_expression != "QOS=FAST"
+        }
+        assert dict(world.run().by_state) == {FileState.GONE: 2}
+
+    def test_a_rule_that_vanishes_is_told_and_not_waited_for(self, world: World) -> None:
+        world.lake.rses["LAPP-FAST"].hangs = True
+        vanish_at = world.clock.monotonic() + 5
+
+        def vanish() -> None:
+            if world.clock.monotonic() >= vanish_at:
+                world.lake.rules = {
+                    key: rule
+                    for key, rule in world.lake.rules.items()
+                    if rule.request.rse_expression != "QOS=FAST"
+                }
+
+        world.clock.on_passing(vanish)
+        outcome = world.run()
+        assert world.clock.monotonic() < vanish_at + 30
+        assert all("asks for it again" in str(r.waits_for) for r in outcome.waiting)
+        assert len(outcome.waiting) == 2
+
+    def test_a_rule_that_finds_no_quota_tells_its_files(self, world: World) -> None:
+        # Room for the rule as it is asked for, on the empty dataset, and none for the files.
+        world.changes["rules"] = [{"rse_expression": "QOS=FAST"}]
+        asked = world.catalogue.add_rule
+
+        def add_rule(did: DID, request: RuleRequest, account: str) -> str:
+            made = asked(did, request, account)
+            world.lake.rses["LAPP-FAST"].limits["magic"] = 1
+            return made
+
+        world.catalogue.add_rule = add_rule  # type: ignore[method-assign]
+        outcome = world.run()
+        assert len(outcome.waiting) == 2
+        assert all("quota" in str(record.waits_for) for record in outcome.waiting)
+
+
+def test_a_bad_replica_that_rucio_makes_elsewhere(world: World, inbox: Path) -> None:
+    """The rule may move the copy: what is read back is where the locks are now."""
+    world.changes["rules"] = [{"rse_expression": "LAPP-FAST|INFN-NA-DPM"}]
+    stop_after(world, "locks", 2)
+    (rse,) = {rse for rse in ("LAPP-FAST", "INFN-NA-DPM") if world.lake.content(CRAB, rse)}
+    other = next(o for o in ("LAPP-FAST", "INFN-NA-DPM") if o != rse)
+    world.lake.corrupt(CRAB, rse)
+    world.run()
+    assert failure_codes(world) == {NAMES[0]: "checksum-mismatch"}
+    for rule in world.lake.rules.values():
+        if (lock := rule.locks.pop((CRAB, rse), None)) is not None:
+            rule.locks[CRAB, other] = lock
+    world.lake.files[CRAB].replicas[other] = world.lake.files[CRAB].replicas.pop(rse)
+    world.lake.files[CRAB].replicas[other].pfn = f"memory://{other}/{SCOPE}/{CRAB.name}"
+    content = (inbox / CRAB.name).read_bytes()
+    world.lake.rses[other].bytes[f"memory://{other}/{SCOPE}/{CRAB.name}"] = content
+    world.run()
+    (crab,) = [record for record in world.files() if record.did == CRAB]
+    assert (crab.state, set(crab.replicas)) == (FileState.VERIFIED, {"PIC-INJECT", other})
