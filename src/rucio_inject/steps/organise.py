@@ -124,7 +124,9 @@ class Organise:
                     self._ask(dataset, request, there_before=key in live)
             self._ruled.add(dataset)
 
-    def _promised(self, datasets: frozenset[DID], live: Collection[str]) -> set[tuple[DID, str, int]]:
+    def _promised(
+        self, datasets: frozenset[DID], live: Collection[str]
+    ) -> set[tuple[DID, str, int]]:
         """Rules on record that are still there; those that somebody ended behind our back are told
         as gone, also those that the campaign no longer asks for."""
         ours = [r for r in self._journal.ledger.rules() if r.dataset in datasets and not r.gone_at]

@@ -1,0 +1,180 @@
+"""What others do to the lake between two runs, on a real one: told, mended where it can be, and
+nothing of theirs, nor a last copy, given up."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rucio.common.exception import DataIdentifierNotFound
+from tests.lake.campaigns import END, HOLDERS, SCOPE, Bench, campaign
+
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
+
+Official = Callable[[str], Any]
+NAME = "20200204_M1_{}.00{}_D_Perseus-MA-W0.26-288.root"
+
+
+@contextmanager
+def without_transfers_to(root: Any, rse: str) -> Iterator[None]:
+    """No transfer service for an RSE: what is to go there is STUCK soon."""
+    good = root.list_rse_attributes(rse)["fts"]
+    root.add_rse_attribute(rse, "fts", "http://127.0.0.1:9")
+    try:
+        yield
+    finally:
+        root.add_rse_attribute(rse, "fts", good)
+
+
+def inbox(bench: Bench, run: str, count: int) -> dict[str, Any]:
+    """A folder with files of a run, as the source of a campaign."""
+    folder = bench.folder / "inbox"
+    folder.mkdir(exist_ok=True)
+    for number in range(1, count + 1):
+        (folder / NAME.format(run, number)).write_bytes(f"events {run} {number}".encode())
+    return {"kind": "directory", "path": str(folder)}
+
+
+def stored(bench: Bench, rse: str, name: str) -> Path:
+    """Where the storage of an RSE keeps a file."""
+    (path,) = (bench.lake.paths.storage / rse).rglob(name)
+    return path
+
+
+def boost(root: Any, rules: list[dict[str, Any]]) -> None:
+    """Have the judge try stuck rules again at once."""
+    for rule in rules:
+        root.update_replication_rule(rule["id"], {"boost_rule": True})
+
+
+def test_a_bad_replica_is_told_and_made_anew(bench: Bench, official_client: Official) -> None:
+    root = official_client("root")
+    run = "05089101"
+    keys = campaign("bad", 0, source=inbox(bench, run, 2), replication={"deadline": "12s"}, end=END)
+    with without_transfers_to(root, "LAPP-FAST"):
+        stuck = bench.run(keys)
+    assert stuck.code == 7, stuck.err
+    name = NAME.format(run, 1)
+    victim = stored(bench, "PIC-DCACHE", name)
+    victim.write_bytes(bytes(byte ^ 1 for byte in victim.read_bytes()))
+    boost(root, stuck.end["rules_not_ok"])
+    keys["replication"] = {"deadline": "60s"}
+
+    told = bench.run(keys)
+    assert (told.code, told.end["files"]) == (4, {"QUARANTINED": 1, "VERIFIED": 1}), told.err
+    assert "PIC-DCACHE" in told.end["failures"][0]["reason"]
+    assert list(told.end["kept"].values()) == ["1 of its 2 files are not verified"]
+
+    (row,) = root.list_replicas([{"scope": SCOPE, "name": name}], rse_expression="PIC-DCACHE")
+    root.declare_bad_file_replicas([row["rses"]["PIC-DCACHE"][0]], "checksum")
+    healed = bench.run(keys)
+    assert (healed.code, healed.end["files"]) == (0, {"GONE": 2}), healed.err
+    assert healed.end["replicas_read_back"] == 2 * len(HOLDERS)
+
+
+def test_an_erased_dataset_is_made_again(bench: Bench, official_client: Official) -> None:
+    root = official_client("root")
+    run = "05089102"
+    keys = campaign(
+        "erased", 0, source=inbox(bench, run, 2), replication={"deadline": "12s"}, end=END
+    )
+    with without_transfers_to(root, "LAPP-FAST"):
+        assert bench.run(keys).code == 7
+    root.set_metadata(SCOPE, run, "lifetime", -1)
+    wait_until(lambda: is_gone(root, run))
+
+    again = bench.run({**keys, "replication": {"deadline": "60s"}})
+    assert (again.code, again.end["files"]) == (0, {"GONE": 2}), again.err
+    assert "not in the catalogue any more" in again.err
+
+
+def test_rules_of_others_outlive_the_campaign(bench: Bench, official_client: Official) -> None:
+    magic = official_client("magic")
+    run = "05089103"
+    magic.add_dataset(SCOPE, run)
+    (theirs,) = magic.add_replication_rule([{"scope": SCOPE, "name": run}], 1, "QOS=FAST")
+    ran = bench.run(campaign("guests", 0, source=inbox(bench, run, 1), end=END))
+    assert (ran.code, ran.end["files"]) == (3, {"VERIFIED": 1}), ran.err
+    assert ran.end["kept"] == {
+        f"{SCOPE}:{run}": "it has rules that were there before this campaign"
+    }
+    rules = magic.list_did_rules(SCOPE, run)
+    assert {rule["expires_at"] for rule in rules} == {None}
+    assert theirs in {rule["id"] for rule in magic.list_did_rules(SCOPE, run)}
+
+
+def test_a_replica_that_somebody_else_brings_is_left_alone(
+    bench: Bench, official_client: Official
+) -> None:
+    """As `rucio upload` leaves it when it is killed: registered, and not yet there."""
+    magic = official_client("magic")
+    run = "05089104"
+    source = inbox(bench, run, 2)
+    name = NAME.format(run, 1)
+    content = (Path(source["path"]) / name).read_bytes()
+    half = {
+        "scope": SCOPE,
+        "name": name,
+        "bytes": len(content),
+        "adler32": f"{zlib.adler32(content):08x}",
+        "md5": hashlib.md5(content).hexdigest(),
+        "state": "C",
+    }
+    magic.add_replicas("PIC-INJECT", [half])
+    ran = bench.run(campaign("half", 0, source=source, end=None))
+    assert (ran.code, ran.end["files"]) == (3, {"QUARANTINED": 1, "VERIFIED": 1}), ran.err
+    assert ran.end["failures"][0]["code"] == "replica-state"
+    assert "COPYING" in ran.end["failures"][0]["reason"]
+    assert list((bench.lake.paths.storage / "PIC-INJECT").rglob(name)) == []
+
+
+def test_a_real_source_is_freed_only_while_its_replicas_are_there(
+    bench: Bench, official_client: Official
+) -> None:
+    run = "05089105"
+    source = inbox(bench, run, 3)
+    folder = Path(source["path"])
+    keys = campaign("freed", 0, source=source, end=None)
+    assert bench.run(keys).code == 0
+    (folder / NAME.format(run, 1)).write_bytes(b"a new observation of the same name")
+    root = official_client("root")
+    gone = NAME.format(run, 2)
+    (row,) = root.list_replicas([{"scope": SCOPE, "name": gone}], rse_expression="LAPP-FAST")
+    root.declare_bad_file_replicas([row["rses"]["LAPP-FAST"][0]], "lost")
+    with without_transfers_to(root, "LAPP-FAST"):
+        ran = bench.run({**keys, "source": {**source, "free": True}})
+    assert ran.code == 3, ran.err
+    codes = {failure["did"]: failure["code"] for failure in ran.end["failures"]}
+    assert codes == {
+        f"{SCOPE}:{NAME.format(run, 1)}": "source-changed",
+        f"{SCOPE}:{gone}": "replica-missing",
+    }
+    assert sorted(path.name for path in folder.iterdir()) == [NAME.format(run, 1), gone]
+
+    ended = bench.run({**keys, "end": END})
+    assert "only copies" in str(ended.end["kept"])
+    third = NAME.format(run, 3)
+    assert all(stored(bench, rse, third).exists() for rse in HOLDERS)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for the lake's daemons to do something."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the lake did not do it in time"
+        time.sleep(0.2)
+
+
+def is_gone(client: Any, name: str) -> bool:
+    """Whether the catalogue no longer has a DID."""
+    try:
+        client.get_did(SCOPE, name)
+    except DataIdentifierNotFound:
+        return True
+    return False
