@@ -25,6 +25,7 @@ from rucio_inject.pipeline import Outcome
 from rucio_inject.ports import FactSink, Ledger
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
+from rucio_inject.steps.unchanged import refuse_changes
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)
@@ -74,6 +75,12 @@ class Injector:
         offer; nothing is changed then.
         """
         self._look_into_source()
+        refuse_changes(
+            self._ledger,
+            scope=self._campaign.scope,
+            upload_rse=self._campaign.upload.rse,
+            generates=self._campaign.source.kind != "directory",
+        )
         campaign, catalogue = self._campaign, self._ports.catalogue
         lake = survey(
             catalogue,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NameRefused, NothingToInject
 from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
-from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Source, SourceFile
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.unchanged import changed
 
 BATCH = 1000
 
@@ -97,6 +98,7 @@ class Discover:
                 generated=offered.generated,
                 metadata=place.metadata,
             )
+        _refuse_other_place(record, place)
         if record.state is FileState.QUARANTINED:
             return FileRetried(at=now, did=place.did)
         return None
@@ -109,3 +111,14 @@ class Discover:
             reason=error.message,
             hint=error.hint,
         )
+
+
+def _refuse_other_place(record: FileRecord, place: Place) -> None:
+    """A file is in its dataset for good: with another naming its records would tell lies."""
+    if record.dataset != place.dataset:
+        raise changed("naming.dataset", f"{record.dataset} for {record.did}", str(place.dataset))
+    if record.containers != place.containers:
+        before, now = (
+            ", ".join(map(str, chain)) for chain in (record.containers, place.containers)
+        )
+        raise changed("naming.containers", f"{before} for {record.did}", now)
