@@ -67,6 +67,8 @@ class Injector:
         another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
         self._cycle = ledger.cycle + 1 if another else max(ledger.cycle, 1)
         self.folders = Folders(campaign.output_folder.absolute())
+        self.counting_failure: Exception | None = None
+        """Why the RSEs were not counted to the end of the last run; None if they were."""
 
     def prepare(self) -> Lake:
         """Sign in, resolve what the campaign names, make its scope, set its RSE attributes.
@@ -123,8 +125,12 @@ class Injector:
             self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
         )
         # Counts that fail are left out: nobody waits for them.
-        with make_sampler(self._campaign, self._hasty_ports, self.folders, lake):
-            return pipeline.run()
+        sampler = make_sampler(self._campaign, self._hasty_ports, self.folders, lake)
+        try:
+            with sampler:
+                return pipeline.run()
+        finally:
+            self.counting_failure = sampler.failure
 
     def _make_folder(self) -> None:
         try:

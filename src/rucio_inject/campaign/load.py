@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from rucio_inject.campaign.schema import Campaign
+from rucio_inject.campaign.schema import IN_WORDS, Campaign
+from rucio_inject.campaign.units import shown
+from rucio_inject.campaign.yaml_tree import read_yaml
 from rucio_inject.domain.errors import CampaignInvalid
 
-MAX_BYTES = 1_000_000
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# What pydantic finds, by its type of error, in our words; braces hold what its context tells.
+_KEYS = "must be keys and values, indented below"
+_TEXT = "must be text: put it into quotes"
+_REASONS = {
+    "missing": "missing",
+    "extra_forbidden": "unknown key",
+    "string_type": _TEXT,
+    "string_unicode": "must be text without halves of characters",
+    "string_too_long": "must not be longer than {max_length} characters",
+    "string_too_short": "must not be empty",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number, and not without end",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "union_tag_invalid": "kind {tag!r} is none of {expected_tags}",
+    "union_tag_not_found": "kind: is missing, which says what it is",
+    "tuple_type": "must be a list, as in [a, b] or with a dash for each",
+    "too_short": "must not be empty",
+    "dict_type": _KEYS,
+    "model_type": _KEYS,
+    "model_attributes_type": _KEYS,
+    "path_type": "must be a path, as text: put it into quotes",
+    "date_type": "must be a date, as in 2020-02-03",
+}
 
 
 def load_campaign(path: Path) -> Campaign:
@@ -22,7 +53,7 @@ def load_campaign(path: Path) -> Campaign:
     Paths of sources are made absolute, relative to the campaign file's folder. CampaignInvalid
     names every problem with its line.
     """
-    tree = _read(path)
+    tree = read_yaml(path)
     if not isinstance(tree, CommentedMap):
         raise CampaignInvalid(
             f"{path} is not a campaign: its top level is no mapping of keys to values",
@@ -35,40 +66,14 @@ def load_campaign(path: Path) -> Campaign:
     return _anchored(campaign, path.absolute().parent)
 
 
-def _read(path: Path) -> Any:
-    hint = "is the path right? campaigns/magic.yaml is one to start from"
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CampaignInvalid(f"{path} is over 1 MB: no campaign file is that long", hint=hint)
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CampaignInvalid(f"cannot read {path}: {error.strerror}", hint=hint) from None
-    except UnicodeDecodeError as error:
-        raise CampaignInvalid(f"{path} is not text in UTF-8: {error.reason}", hint=hint) from None
-    # The round-trip loader keeps line numbers and builds no objects from tags.
-    try:
-        return YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = mark.line + 1 if mark else 1
-        reason = (error.problem or "not YAML").strip()
-        problem = (line, "", reason)
-        raise CampaignInvalid(f"{path} is not YAML", problems=(problem,)) from None
-    except (YAMLError, ValueError) as error:
-        raise CampaignInvalid(f"{path} is not YAML: {error}") from None
-
-
 def _explain(path: Path, tree: CommentedMap, error: ValidationError) -> CampaignInvalid:
     problems = []
     for detail in error.errors():
+        if _follows_from_another(detail):
+            continue
         location = detail["loc"]
-        where = ".".join(str(part) for part in _visible(tree, location))
-        reason = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
-            reason = "unknown key"
-        elif detail["type"] == "missing":
-            reason = "missing"
-        problems.append((_line(tree, location), where, reason))
+        where = shown(".".join(str(part) for part in _visible(tree, location)))
+        problems.append((_line(tree, location), where, reason_of(detail)))
     count = f"{len(problems)} problem" + "s" * (len(problems) > 1)
     return CampaignInvalid(
         f"{path} has {count}",
@@ -77,16 +82,39 @@ def _explain(path: Path, tree: CommentedMap, error: ValidationError) -> Campaign
     )
 
 
+def _follows_from_another(detail: ErrorDetails) -> bool:
+    """Whether a list is only too short because its items are refused, each of which is told."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
+
+
+def reason_of(detail: ErrorDetails) -> str:
+    """What pydantic found, in words for people who write campaigns."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        return IN_WORDS[context["pattern"]]
+    if kind.endswith("_type") and detail["input"] is None:
+        return "has no value"
+    if kind not in _REASONS:
+        return detail["msg"]
+    return _REASONS[kind].format_map(
+        {key: shown(value) if isinstance(value, str) else value for key, value in context.items()}
+    )
+
+
 def _visible(tree: object, location: tuple[int | str, ...]) -> list[int | str]:
     """The location without what pydantic adds to name the chosen branch of a union."""
-    shown: list[int | str] = []
+    seen: list[int | str] = []
     for index, part in enumerate(location):
         last = index == len(location) - 1
         inside = _child(tree, part)
+        if part == "[key]":
+            continue
         if inside is not None or last:
-            shown.append(part)
+            seen.append(part)
             tree = inside
-    return shown
+    return seen
 
 
 def _child(tree: object, part: int | str) -> object:
@@ -98,11 +126,14 @@ def _child(tree: object, part: int | str) -> object:
 
 
 def _line(tree: object, location: tuple[int | str, ...]) -> int:
-    """The line (1 the first) of the deepest part of a location that the file has."""
+    """The line (1 the first) of the deepest part of a location that the file has.
+
+    Of a key that was merged in (<<) it is the line of the mapping that merges it.
+    """
     line = 1
     for part in location:
         if isinstance(tree, CommentedMap) and part in tree:
-            line = tree.lc.key(part)[0] + 1
+            line = tree.lc.data.get(part, (tree.lc.line,))[0] + 1
         elif isinstance(tree, CommentedSeq) and isinstance(part, int) and part < len(tree):
             line = tree.lc.item(part)[0] + 1
         tree = _child(tree, part) or tree
@@ -114,5 +145,5 @@ def _anchored(campaign: Campaign, folder: Path) -> Campaign:
     path = getattr(source, "path", None)
     if not isinstance(path, Path):
         return campaign
-    anchored = source.model_copy(update={"path": folder / path.expanduser()})
+    anchored = source.model_copy(update={"path": folder / path})
     return campaign.model_copy(update={"source": anchored})

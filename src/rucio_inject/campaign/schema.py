@@ -15,13 +15,35 @@ from pydantic import (
     model_validator,
 )
 
-from rucio_inject.campaign.units import Bytes, Seconds
+from rucio_inject.campaign.units import (
+    Attribute,
+    Bytes,
+    LocalPath,
+    Night,
+    Number,
+    Seconds,
+    Seed,
+    Whole,
+)
 from rucio_inject.domain import names
 
 # What Rucio's generic schema takes; a site may take more, never less.
-Scope = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_\-.0-9]+$", max_length=25)]
-Account = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-_]+$", max_length=25)]
-RSE = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]+([_-][A-Z0-9]+)*$")]
+SCOPE = r"^[a-zA-Z_\-.0-9]+$"
+ACCOUNT = r"^[a-z0-9-_]+$"
+RSE_NAME = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
+CAMPAIGN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+TARGET = r"^[A-Za-z0-9][A-Za-z0-9+_-]{0,11}$"
+# What the patterns ask for, in words.
+IN_WORDS = {
+    SCOPE: "may hold letters, digits, dot, dash and underscore only",
+    ACCOUNT: "may hold small letters, digits, dash and underscore only",
+    RSE_NAME: "must be an RSE's name: capitals and digits, joined by dash or underscore",
+    CAMPAIGN: "must begin with a letter or digit, and go on with these, dot, dash and underscore",
+    TARGET: "must be 1 to 12 letters, digits, +, dash and underscore, the first no sign",
+}
+Scope = Annotated[str, StringConstraints(pattern=SCOPE, max_length=25)]
+Account = Annotated[str, StringConstraints(pattern=ACCOUNT, max_length=25)]
+RSE = Annotated[str, StringConstraints(pattern=RSE_NAME)]
 RSEExpression = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -35,7 +57,7 @@ class RootPayload(Model):
     """Valid ROOT files with an `Events` tree: calibrated or melibea, as the type letter says."""
 
     kind: Literal["root"]
-    events: int = Field(
+    events: Whole = Field(
         default=4000,
         ge=1,
         le=10_000_000,
@@ -58,16 +80,16 @@ class MockSource(Model):
     physics of a cycle repeat."""
 
     kind: Literal["mock"]
-    seed: int = Field(default=1, ge=0, description="what names and contents are drawn from")
-    night: date = Field(default=date(2020, 10, 26), description="the night in the names")
+    seed: Seed = Field(default=1, description="what names and contents are drawn from")
+    night: Night = Field(default=date(2020, 10, 26), description="the night in the names")
     target: str = Field(
         default="1ES1959+650",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9+_-]{0,11}$",
+        pattern=TARGET,
         description="the observed source, at most 12 characters",
     )
-    wobble: float = Field(default=0.40, ge=0, lt=10, description="wobble offset in degrees")
-    runs: int = Field(default=2, ge=1, le=10_000, description="runs a cycle, a dataset each")
-    subruns: int = Field(default=3, ge=1, le=999, description="subruns a run")
+    wobble: Number = Field(default=0.40, ge=0, lt=10, description="wobble offset in degrees")
+    runs: Whole = Field(default=2, ge=1, le=10_000, description="runs a cycle, a dataset each")
+    subruns: Whole = Field(default=3, ge=1, le=999, description="subruns a run")
     telescopes: tuple[Literal["M1", "M2"], ...] = Field(default=("M1", "M2"), min_length=1)
     types: tuple[Literal["D", "Y", "P", "C", "I", "S", "Q"], ...] = Field(
         default=("D", "Q"),
@@ -81,7 +103,7 @@ class DirectorySource(Model):
     """Real files in a folder. MD5SUMS files and hidden ones are no data and are left out."""
 
     kind: Literal["directory"]
-    path: Path = Field(description="the folder; relative to the campaign file")
+    path: LocalPath = Field(description="the folder; relative to the campaign file")
     pattern: str = Field(default="*", min_length=1, description="which file names to take")
     recursive: bool = Field(default=True, description="whether to look into its folders")
     free: bool = Field(
@@ -93,8 +115,8 @@ class ListingSource(Model):
     """Names from a text file, one a line; a file is made for each."""
 
     kind: Literal["listing"]
-    path: Path = Field(description="the text file; relative to the campaign file")
-    seed: int = Field(default=1, ge=0, description="what contents are drawn from")
+    path: LocalPath = Field(description="the text file; relative to the campaign file")
+    seed: Seed = Field(default=1, description="what contents are drawn from")
     payload: Payload = RawPayload(kind="raw")
 
 
@@ -131,14 +153,14 @@ class Upload(Model):
     """Where files enter the lake."""
 
     rse: RSE = Field(description="the RSE that files are uploaded to")
-    workers: int = Field(default=4, ge=1, le=64, description="files measured or copied at once")
+    workers: Whole = Field(default=4, ge=1, le=64, description="files measured or copied at once")
 
 
 class Rule(Model):
     """A replication rule on every dataset."""
 
     rse_expression: RSEExpression = Field(description="an RSE, or an RSE expression")
-    copies: int = Field(default=1, ge=1)
+    copies: Whole = Field(default=1, ge=1)
     lifetime: Seconds | None = Field(
         default=None,
         ge=1,
@@ -153,6 +175,15 @@ class Replication(Model):
     deadline: Seconds = Field(default=600, ge=1, description="for all rules to be OK, as in 10m")
 
 
+class Retry(Model):
+    """Asking again when Rucio or a storage cannot answer."""
+
+    attempts: Whole = Field(default=8, ge=1, le=100, description="how often a call is made in all")
+    longest: Seconds = Field(
+        default=30, ge=1, description="the longest pause; the first is half a second, then doubled"
+    )
+
+
 class Access(Model):
     """Reading back what the lake holds."""
 
@@ -160,7 +191,7 @@ class Access(Model):
         default=False, description="open ROOT files and make a θ² plot and an energy histogram"
     )
     keep: bool = Field(default=False, description="keep the files that were read back")
-    workers: int = Field(default=4, ge=1, le=64, description="files read at once")
+    workers: Whole = Field(default=4, ge=1, le=64, description="files read at once")
 
 
 class End(Model):
@@ -175,14 +206,14 @@ class End(Model):
 class Monitor(Model):
     """Counting files and bytes on the RSEs while the campaign runs."""
 
-    interval: float = Field(default=1.0, ge=0.1, le=3600, description="seconds between counts")
+    interval: Number = Field(default=1.0, ge=0.1, le=3600, description="seconds between counts")
     highlight: RSE | None = Field(default=None, description="the RSE that figure 1 is about")
 
 
 class Campaign(Model):
     """A whole campaign."""
 
-    campaign: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")
+    campaign: str = Field(pattern=CAMPAIGN, max_length=100, description="its name")
     account: Account | None = Field(
         default=None, description="Rucio account; else that of the options, environment, rucio.cfg"
     )
@@ -191,16 +222,17 @@ class Campaign(Model):
     naming: Naming = Naming()
     upload: Upload
     rules: tuple[Rule, ...] = Field(min_length=1)
-    rse_attributes: dict[RSE, dict[str, bool | int | str]] = Field(default_factory=dict)
+    rse_attributes: dict[RSE, dict[str, Attribute]] = Field(default_factory=dict)
     replication: Replication = Replication()
+    retry: Retry = Retry()
     access: Access = Access()
     end: End | None = Field(default=None, description="left out: rules and replicas stay")
     monitor: Monitor = Monitor()
-    output: Path | None = Field(
+    output: LocalPath | None = Field(
         default=None,
         description="folder for figures and work files; relative to where the command runs",
     )
-    ledger: Path | None = Field(
+    ledger: LocalPath | None = Field(
         default=None, description="the JSON ledger; relative to where the command runs"
     )
 
@@ -220,11 +252,11 @@ class Campaign(Model):
     @property
     def output_folder(self) -> Path:
         """Where figures and work files go."""
-        return (self.output or Path("rucio-inject-output") / self.campaign).expanduser()
+        return self.output or Path("rucio-inject-output") / self.campaign
 
     @property
     def ledger_path(self) -> Path:
         """Where the JSON ledger is."""
         if self.ledger is not None:
-            return self.ledger.expanduser()
+            return self.ledger
         return self.output_folder / f"{self.campaign}.json"

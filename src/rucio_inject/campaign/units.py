@@ -1,15 +1,19 @@
-"""Durations and sizes as people write them in a campaign file."""
+"""Numbers, durations, sizes, dates and paths as people write them in a campaign file."""
 
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field, FiniteFloat, Strict
 
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)?\s*\Z")
+_DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*(s|m|h|d)?\s*\Z", re.ASCII)
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*\Z")
+_SIZE = re.compile(
+    r"\s*(\d{1,15}(?:\.\d{1,12})?)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*\Z", re.ASCII
+)
 _BYTES = {
     None: 1,
     "B": 1,
@@ -22,6 +26,18 @@ _BYTES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_NIGHT = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
+_SHOWN = 60  # characters of a text that somebody else wrote
+LONGEST = 100 * 366 * 86_400  # seconds: beyond a century Rucio's dates may end
+INT64 = 2**63 - 1
+
+
+def shown(text: str, length: int = _SHOWN) -> str:
+    """A text as it can be told in one line: cut, and without what a terminal would obey."""
+    printable = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:length]
+    )
+    return printable + "…" * (len(text) > length)
 
 
 def parse_duration(value: object) -> object:
@@ -29,7 +45,9 @@ def parse_duration(value: object) -> object:
     if not isinstance(value, str):
         return value
     if not (match := _DURATION.match(value)):
-        raise ValueError(f"{value!r} is no duration: write a number and s, m, h or d, as in 90s")
+        raise ValueError(
+            f"{shown(repr(value))} is no duration: write a number and s, m, h or d, as in 90s"
+        )
     return round(float(match[1]) * _SECONDS[match[2]])
 
 
@@ -38,9 +56,48 @@ def parse_size(value: object) -> object:
     if not isinstance(value, str):
         return value
     if not (match := _SIZE.match(value)):
-        raise ValueError(f"{value!r} is no size: write a number and kB, MB or GB, as in 100kB")
+        raise ValueError(
+            f"{shown(repr(value))} is no size: write a number and kB, MB or GB, as in 100kB"
+        )
     return round(float(match[1]) * _BYTES[match[2]])
 
 
-Seconds = Annotated[int, BeforeValidator(parse_duration)]
-Bytes = Annotated[int, BeforeValidator(parse_size)]
+def parse_night(value: object) -> object:
+    """A date from `2020-02-03`, in quotes or not. Numbers and times of day are refused."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and _NIGHT.match(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"the calendar has no {value}") from None
+    raise ValueError(f"{shown(str(value))} is no date: write it as in 2020-02-03")
+
+
+def parse_attribute(value: object) -> object:
+    """What an RSE attribute may be: true, false, a whole number or text."""
+    if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) <= INT64):
+        return value
+    raise ValueError("must be true, false, a whole number or text: put it into quotes")
+
+
+def parse_path(value: object) -> object:
+    """A path with `~` replaced; anything but text is left for pydantic."""
+    if not isinstance(value, str):
+        return value
+    if not value or "\0" in value:
+        raise ValueError("must be a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(value)} cannot be: there is no such user's home") from None
+
+
+Whole = Annotated[int, Strict()]
+Number = Annotated[FiniteFloat, Strict()]
+Seconds = Annotated[int, Strict(), BeforeValidator(parse_duration), Field(le=LONGEST)]
+Bytes = Annotated[int, Strict(), BeforeValidator(parse_size), Field(le=INT64)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=INT64)]
+Night = Annotated[date, BeforeValidator(parse_night)]
+Attribute = Annotated[bool | int | str, BeforeValidator(parse_attribute)]
+LocalPath = Annotated[Path, BeforeValidator(parse_path)]

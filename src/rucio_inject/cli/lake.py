@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rucio_inject.domain.errors import LakeError
+from rucio_inject.domain.errors import LakeError, UsageError
 from rucio_inject.lake.paths import FOLDER_VARIABLE, default_folder
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FOLDER = click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, readable=False),
     envvar=FOLDER_VARIABLE,
     show_envvar=True,
     help="The lake's folder; default: rucio-inject/lake below $XDG_DATA_HOME or ~/.local/share"
@@ -36,13 +37,14 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def lake() -> None:
-    """A real Rucio on this machine: server, database, daemons, transfers and four RSEs.
+    """A real Rucio on this machine.
 
-    Everything lies in one folder and listens on loopback only. No root and no Docker needed.
+    It has a server, a database, daemons, transfers and four RSEs. Everything lies in one folder
+    and listens on loopback only. No root and no Docker needed.
     """
 
 
-@lake.command()
+@lake.command(epilog="Example: rucio-inject lake start --folder /tmp/my-lake")
 @_FOLDER
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the server; default: free.")
 @click.option(
@@ -80,7 +82,7 @@ def start(
     as_json: bool,
 ) -> None:
     """Start the lake; make it first if there is none."""
-    the_lake = _open(folder)
+    the_lake = open_lake(folder)
     from rucio_inject.lake.bringup import StartOptions  # noqa: PLC0415  needs the extra [lake]
 
     options = StartOptions(
@@ -94,7 +96,8 @@ def start(
 @_FOLDER
 def stop(folder: Path | None) -> None:
     """Stop every process of the lake; what it holds stays."""
-    the_lake = _open(folder)
+    the_lake = open_lake(folder)
+    _refuse_foreign(the_lake)
     if the_lake.stop():
         click.echo(f"The lake in {the_lake.paths.root} is stopped; what it holds stays.")
     else:
@@ -107,7 +110,7 @@ def stop(folder: Path | None) -> None:
 @click.pass_context
 def status(context: click.Context, folder: Path | None, *, as_json: bool) -> None:
     """Show the lake's processes. Exit code 1 when it does not run."""
-    found = _open(folder).status()
+    found = open_lake(folder).status()
     click.echo(json.dumps(_status_object(found), indent=2) if as_json else _status_text(found))
     if not found.running:
         context.exit(1)
@@ -118,7 +121,8 @@ def status(context: click.Context, folder: Path | None, *, as_json: bool) -> Non
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def reset(folder: Path | None, *, yes: bool) -> None:
     """Stop the lake and delete it with everything in it."""
-    the_lake = _open(folder)
+    the_lake = open_lake(folder)
+    _refuse_foreign(the_lake)
     root = the_lake.paths.root
     if not yes and the_lake.status().exists:
         try:
@@ -134,12 +138,17 @@ def reset(folder: Path | None, *, yes: bool) -> None:
         click.echo(f"There is no lake in {root}.")
 
 
-@lake.command()
+@lake.command(epilog='Example: eval "$(rucio-inject lake env)"')
 @_FOLDER
 @click.option("--account", help="Whom to sign in as; default: the content's injecting account.")
 def env(folder: Path | None, account: str | None) -> None:
-    """Print what a shell needs for the official rucio command: eval "$(rucio-inject lake env)"."""
-    for name, value in _open(folder).environment(account).items():
+    """Print the variables that point rucio at the lake.
+
+    They are for a shell, and for the official rucio command as well as for ours.
+    """
+    the_lake = open_lake(folder)
+    _refuse_foreign(the_lake)
+    for name, value in the_lake.environment(account).items():
         click.echo(f"export {name}={_quoted(value)}")
 
 
@@ -148,7 +157,8 @@ def _quoted(value: str) -> str:
     return quoted if quoted.startswith("'") else f"'{quoted}'"
 
 
-def _open(folder: Path | None) -> EmbeddedLake:
+def open_lake(folder: Path | None) -> EmbeddedLake:
+    """The lake in a folder, or in the usual one. UsageError if that may not be looked into."""
     # The lake's packages are an extra: say so before anything of them is loaded.
     from rucio_inject.lake.requirements import check_packages  # noqa: PLC0415
 
@@ -156,7 +166,45 @@ def _open(folder: Path | None) -> EmbeddedLake:
     from rucio_inject.lake.embedded import EmbeddedLake  # noqa: PLC0415
 
     root = folder or default_folder(os.environ, as_root=os.geteuid() == 0)
+    _refuse_closed(root)
     return EmbeddedLake(root)
+
+
+def _refuse_closed(root: Path) -> None:
+    """UsageError for a place that is no folder, or that we may not look into."""
+    closed = False
+    try:
+        is_folder = stat.S_ISDIR(root.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except PermissionError:
+        closed = is_folder = True
+    except OSError as error:
+        raise UsageError(
+            f"{root} cannot be a lake's folder: {error.strerror}",
+            hint="name another one with --folder",
+        ) from error
+    if not is_folder:
+        raise UsageError(f"{root} is not a folder", hint="name the lake's folder with --folder")
+    if closed or not os.access(root, os.R_OK | os.X_OK):
+        raise UsageError(
+            f"the folder {root} may not be looked into",
+            hint="is it another user's lake? name one of your own with --folder",
+        )
+
+
+def _refuse_foreign(the_lake: EmbeddedLake) -> None:
+    """LakeError for a folder that holds other things than a lake."""
+    root = the_lake.paths.root
+    if _is_foreign(root, exists=the_lake.paths.marker.is_file()):
+        raise LakeError(
+            f"{root} is not a lake, and not empty: nothing in it was touched",
+            hint="name the lake's folder with --folder; what is no lake has to be deleted by hand",
+        )
+
+
+def _is_foreign(root: Path, *, exists: bool) -> bool:
+    return not exists and root.is_dir() and any(root.iterdir())
 
 
 def _info_object(info: LakeInfo) -> dict[str, object]:
@@ -219,6 +267,11 @@ def _status_object(found: LakeStatus) -> dict[str, object]:
 
 
 def _status_text(found: LakeStatus) -> str:
+    if _is_foreign(found.folder, exists=found.exists):
+        return (
+            f"There is no lake in {found.folder}, which holds other things;"
+            " name the lake's folder with --folder."
+        )
     if not found.exists:
         return f"There is no lake in {found.folder}; `rucio-inject lake start` makes one."
     dead = [one.name for one in found.processes if not one.alive]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import traceback
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from rucio_inject import __version__
 from rucio_inject.domain.errors import CampaignInvalid, InjectError, Interrupted
 
+SHOWN_PROBLEMS = 20
 # Loaded when they are asked for, so that help comes at once and needs no server and no extra.
 _COMMANDS = {
     "campaign": ("rucio_inject.cli.campaign", "Check a campaign file, or explain its keys."),
@@ -47,6 +49,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Inject telescope files into a Rucio data lake, and prove every step.
 
+    To begin: rucio-inject lake start, then rucio-inject run --help.
+
     \b
     Exit codes: 0 done, 1 error, 2 usage or campaign file, 3 some files failed,
     4 a checksum did not match, 5 deadline or try again later, 6 sign-in,
@@ -57,6 +61,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     given = sys.argv[1:] if arguments is None else arguments
+    _write_anything()
     try:
         result: Any = cli.main(given, prog_name="rucio-inject", standalone_mode=False)
     except InjectError as error:
@@ -68,10 +73,21 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, or an output that is gone: nothing that a traceback would explain.
+        tell(InjectError(f"the system says: {error}"), verbose="-vv" in given)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped at once; run the same command again to go on", err=True)
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _write_anything() -> None:
+    """Let no letter that a terminal's encoding does not have end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def tell(error: InjectError, *, verbose: bool = False) -> None:
@@ -81,7 +97,9 @@ def tell(error: InjectError, *, verbose: bool = False) -> None:
     label = "stopped: " if isinstance(error, Interrupted) else "error: "
     click.echo(click.style(label, fg="red", bold=True) + error.message, err=True)
     if isinstance(error, CampaignInvalid):
-        for line, where, reason in error.problems:
+        for line, where, reason in error.problems[:SHOWN_PROBLEMS]:
             click.echo(f"  line {line}: {where + ': ' if where else ''}{reason}", err=True)
+        if (more := len(error.problems) - SHOWN_PROBLEMS) > 0:
+            click.echo(f"  … and {more} more", err=True)
     if error.hint:
         click.echo(click.style("  → ", bold=True) + error.hint, err=True)

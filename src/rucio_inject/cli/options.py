@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +16,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 STRATEGIES = ("userpass", "x509", "x509_proxy", "gss", "ssh", "oidc")
 
+# The official command reads none; this one is named as its others are, and counts with --user only.
+PASSWORD = "RUCIO_PASSWORD"  # noqa: S105 -- a variable's name
+
 _SIGN_IN = (
     click.option("--account", "--issuer", "account", help="Rucio account to use."),
     click.option("-S", "--auth-strategy", type=click.Choice(STRATEGIES), help="How to sign in."),
@@ -21,7 +27,11 @@ _SIGN_IN = (
     click.option("--config", metavar="FILE", envvar="RUCIO_CONFIG", help="The rucio.cfg to use."),
     click.option("--vo", help="Virtual organisation, where a server has several."),
     click.option("-u", "--user", help="User name, for userpass."),
-    click.option("--password", help="Password, for userpass; better in rucio.cfg (mode 0600)."),
+    click.option(
+        "--password",
+        help=f"Password of --user; others see it in `ps`. Else ${PASSWORD}, a question on a "
+        "terminal, or rucio.cfg (mode 0600).",
+    ),
     click.option("--certificate", metavar="FILE", help="Certificate or proxy, for x509."),
     click.option("--client-key", metavar="FILE", help="Key of the certificate, for x509."),
     click.option("--ca-certificate", metavar="PATH", help="CA to verify the server against."),
@@ -32,6 +42,21 @@ _SIGN_IN = (
     click.option("--oidc-scope", help="OIDC scope; the default is 'openid profile'."),
     click.option("-T", "--timeout", type=click.FloatRange(min=1), help="Seconds a call may take."),
 )
+
+
+def with_password(sign_in: SignIn) -> SignIn:
+    """The same, with the password that --user needs: from the environment, or from who sits there.
+
+    No answer means the password of rucio.cfg. click.Abort when the input ends.
+    """
+    strategy = sign_in.auth_strategy or os.environ.get("RUCIO_AUTH_TYPE", "userpass").lower()
+    if not sign_in.user or sign_in.password or strategy != "userpass":
+        return sign_in
+    password = os.environ.get(PASSWORD)
+    if not password and sys.stdin.isatty() and sys.stderr.isatty():
+        question = f"Password of {sign_in.user} (Enter: the one in rucio.cfg)"
+        password = click.prompt(question, default="", hide_input=True, show_default=False, err=True)
+    return replace(sign_in, password=password or None)
 
 
 def sign_in_options(command: Command) -> Command:

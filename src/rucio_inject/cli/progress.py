@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -50,13 +50,12 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def trouble(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
-    """What is said at once, in one line, of a fact that is bad news; None for the others."""
+def trouble(fact: f.Fact) -> str | None:
+    """What is said at once, in one line, of what may yet come right; None for all else.
+
+    Why files are set aside or skipped is for the summary: that does not change any more.
+    """
     match fact:
-        case f.FileFailed():
-            return f"{fact.did} set aside: {fact.reason}"
-        case f.NameSkipped():
-            return f"skipped: {fact.reason}"
         case f.CallRetried():
             return f"{fact.reason}: trying again in {fact.pause:.1f} s"
         case f.FileSetBack():
@@ -71,6 +70,28 @@ def trouble(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
             )
         case _:
             return None
+
+
+def losses(facts: Sequence[f.Fact]) -> Iterator[str]:
+    """In short, which files will not go on."""
+    failed = [fact for fact in facts if isinstance(fact, f.FileFailed)]
+    if failed:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        yield f"set aside: {failed[0].did} ({failed[0].code}){more}"
+    skipped = sum(isinstance(fact, f.NameSkipped) for fact in facts)
+    if skipped:
+        yield f"skipped: {plural(skipped, 'name')}"
+
+
+class Skips:
+    """Remembers why names were skipped, for the summary."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def record(self, facts: Sequence[f.Fact]) -> None:
+        """See `ports.FactSink`."""
+        self.reasons += [fact.reason for fact in facts if isinstance(fact, f.NameSkipped)]
 
 
 class NoProgress:
@@ -110,6 +131,8 @@ class PlainProgress:
         for fact in facts:
             if (line := trouble(fact)) is not None:
                 self._line(line)
+        for line in losses(facts):
+            self._line(line)
         self._say_milestones(partly=False)
 
     def _say_milestones(self, *, partly: bool) -> None:

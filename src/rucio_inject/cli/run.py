@@ -19,11 +19,11 @@ from rucio_inject.api import Injector
 from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
-from rucio_inject.cli.options import sign_in_options
-from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress
+from rucio_inject.cli.options import sign_in_options, with_password
+from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress, Skips
 from rucio_inject.cli.summary import RunReport, as_json, as_text
 from rucio_inject.clock import SystemClock
-from rucio_inject.domain.errors import InjectError
+from rucio_inject.domain.errors import InjectError, UsageError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import rucio_ports
 from rucio_inject.ledger.json_ledger import JsonLedger, state_path
@@ -41,7 +41,7 @@ class Display:
     quiet: bool
 
 
-@click.command()
+@click.command(epilog="Example: rucio-inject run --output out campaigns/magic.yaml")
 @click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path, readable=False))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
 @click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
@@ -76,7 +76,9 @@ def run(
     safely, a second Ctrl-C at once.
     """
     campaign = _relocated(load_campaign(file), output)
-    sign_in = sign_in.for_account(campaign.account)
+    if new_cycle:
+        _refuse_new_cycle(campaign)
+    sign_in = with_password(sign_in.for_account(campaign.account))
     campaign = campaign.model_copy(update={"account": sign_in.account})
     if lake is not None:
         _enter_lake(lake, sign_in.account)
@@ -92,12 +94,21 @@ def _relocated(campaign: Campaign, output: Path | None) -> Campaign:
     return campaign.model_copy(update={"output": output, "ledger": output / name})
 
 
+def _refuse_new_cycle(campaign: Campaign) -> None:
+    kind = campaign.source.kind
+    if kind != "mock":
+        raise UsageError(
+            f"--new-cycle is for mock files, and the source of {campaign.campaign} is a {kind}",
+            hint="leave --new-cycle out: a run takes up whatever is new in the source",
+        )
+
+
 def _enter_lake(folder: Path, account: str | None) -> None:
     """Point this process at an embedded lake, as `eval "$(rucio-inject lake env)"` would."""
     # Late: a run on a production Rucio needs no server side.
-    from rucio_inject.lake.embedded import EmbeddedLake  # noqa: PLC0415
+    from rucio_inject.cli.lake import open_lake  # noqa: PLC0415
 
-    os.environ.update(EmbeddedLake(folder).environment(account))
+    os.environ.update(open_lake(folder).environment(account))
 
 
 def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool) -> ExitCode:
@@ -106,7 +117,8 @@ def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bo
     with JsonLedger(campaign.ledger_path, campaign.campaign) as ledger, _stoppable(clock):
         ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
         progress = _progress(campaign, ledger, clock, display)
-        injector = Injector(campaign, ports, ledger, [progress], new_cycle=new_cycle)
+        skips = Skips()
+        injector = Injector(campaign, ports, ledger, [progress, skips], new_cycle=new_cycle)
         lake = injector.prepare()
         if not (display.quiet or display.json):
             click.echo("\n".join(_greeting(campaign, lake)))
@@ -114,6 +126,7 @@ def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bo
             with progress:
                 outcome = injector.run(lake)
         finally:
+            _tell_counting(injector)
             figure = _figure(injector, lake, quiet=display.quiet)
         code = of_outcome(outcome)
         report = RunReport(
@@ -124,6 +137,8 @@ def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bo
             seconds=clock.monotonic() - start,
             code=code,
             paths=_paths(campaign, injector, outcome, figure),
+            skips=skips.reasons,
+            cycles=campaign.source.kind == "mock",
         )
     if display.json:
         click.echo(json.dumps(as_json(report), indent=2))
@@ -155,6 +170,17 @@ def _paths(
     for path in outcome.analysis.paths if outcome.analysis else ():
         paths["physics plot" if path.suffix == ".png" else "its numbers"] = path
     return paths
+
+
+def _tell_counting(injector: Injector) -> None:
+    """Say, even when quiet, that the counts in time end early; figure 1 shows what there is."""
+    failure = injector.counting_failure
+    if failure is None:
+        return
+    reason = repr(failure)
+    if isinstance(failure, OSError):
+        reason = f"{injector.folders.series} cannot be written: {failure.strerror or failure}"
+    click.echo(f"counting of files and bytes stopped: {reason}", err=True)
 
 
 def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:

@@ -19,7 +19,8 @@ SHOWN_FAILURES = 20
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Everything that a run's end is told from. `paths` maps what a file is to where it is."""
+    """Everything that a run's end is told from. `paths` maps what a file is to where it is;
+    `skips` are the reasons why names were skipped; `cycles`: another cycle can be asked for."""
 
     campaign: str
     lake: Lake
@@ -28,6 +29,8 @@ class RunReport:
     seconds: float
     code: ExitCode
     paths: dict[str, Path]
+    skips: Sequence[str] = ()
+    cycles: bool = True
 
 
 def as_json(report: RunReport) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "files": {str(state): count for state, count in sorted(outcome.by_state.items())},
         "bytes": _bytes(outcome.files),
         "skipped": outcome.skipped,
+        "skip_reasons": list(report.skips),
         "replicas_read_back": _replicas(outcome.files, "read_back_at"),
         "replicas_gone": _replicas(outcome.files, "gone_at"),
         "failures": [
@@ -76,7 +80,7 @@ def as_text(report: RunReport) -> Iterator[str]:
     outcome = report.outcome
     yield f"{report.campaign}, cycle {outcome.cycle}: {_verdict(report)}"
     yield ""
-    told = [*(_done(report) if outcome.changed else ()), *_set_aside(outcome), *_trouble(outcome)]
+    told = [*(_done(report) if outcome.changed else ()), *_set_aside(report), *_trouble(outcome)]
     yield from told
     if told:
         yield ""
@@ -88,7 +92,8 @@ def _verdict(report: RunReport) -> str:
     if report.code is ExitCode.DONE:
         if report.outcome.changed:
             return f"done in {duration(report.seconds)}"
-        return "nothing to do, it was done before (--new-cycle begins another)"
+        another = " (--new-cycle begins another)" if report.cycles else ""
+        return f"nothing to do, it was done before{another}"
     return f"not all is done after {duration(report.seconds)} (exit code {int(report.code)})"
 
 
@@ -105,6 +110,9 @@ def _done(report: RunReport) -> Iterator[str]:
     replicated = sum(reached(record.state, FileState.REPLICATED) for record in files)
     ok = sum(rule.ok_at is not None for rule in report.rules)
     yield f"  replicated    {plural(replicated, 'file')}, {ok} of {len(report.rules)} rules OK"
+    landing = any(rule.rse_expression == lake.upload_rse for rule in report.rules)
+    if landing and lake.upload_rse not in lake.rses:
+        yield f"                {lake.upload_rse} keeps what was uploaded, the source of the others"
     for expression, rses in lake.rses.items():
         where = ", ".join(rses)
         yield f"                {expression}" + ("" if where == expression else f" is {where}")
@@ -128,7 +136,8 @@ def _proved(outcome: Outcome) -> Iterator[str]:
         )
 
 
-def _set_aside(outcome: Outcome) -> Iterator[str]:
+def _set_aside(report: RunReport) -> Iterator[str]:
+    outcome = report.outcome
     failed = [record for record in outcome.failed if record.failure]
     hinted: str | None = None
     for record in failed[:SHOWN_FAILURES]:
@@ -141,8 +150,11 @@ def _set_aside(outcome: Outcome) -> Iterator[str]:
         hinted = hint
     if len(failed) > SHOWN_FAILURES:
         yield f"  set aside     … and {len(failed) - SHOWN_FAILURES} more: see the state file"
-    if outcome.skipped:
-        yield f"  skipped       {plural(outcome.skipped, 'name')}: see above why"
+    for reason in report.skips[:SHOWN_FAILURES]:
+        yield f"  skipped       {reason}"
+    if outcome.skipped > len(report.skips[:SHOWN_FAILURES]):
+        rest = outcome.skipped - len(report.skips[:SHOWN_FAILURES])
+        yield f"  skipped       … and {plural(rest, 'name')} more"
 
 
 def _trouble(outcome: Outcome) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rucio_inject.ports import Catalogue, Clock, Storage
 _COUNT = TypeAdapter(RSECounted)
 # No count is longer, in bytes.
 LONGEST_LINE = 4096
+RECOVERY = 10
 
 
 class Series:
@@ -67,9 +68,10 @@ class Series:
 class Sampler:
     """Counts RSEs in a thread of its own while a campaign runs.
 
-    A context manager: it counts once when it begins and once more when it ends. A witness that
-    cannot be asked is told as None; the campaign is not disturbed by it. `failure` is set when the
-    series cannot be written, and counting ends then.
+    A context manager: it counts once when it begins and once more when it ends; a block that ends
+    by an exception is left at once. A witness that cannot be asked is told as None; the campaign is
+    not disturbed by it. `failure` is why counting stopped early: an OSError when the series cannot
+    be written, or else what nobody expected, which is raised when the block ends well.
     """
 
     def __init__(
@@ -82,14 +84,15 @@ class Sampler:
         interval: float,
         series: Series,
     ) -> None:
-        """`interval`: seconds between two counts."""
+        """`interval`: seconds between two counts, or more: see `pause`."""
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
         self._rses = rses
         self._interval = interval
         self._series = series
-        self.failure: OSError | None = None
+        self._took = 0.0
+        self.failure: Exception | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -99,15 +102,28 @@ class Sampler:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Count a last time."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Count a last time, unless an exception is on its way."""
         self._ended.set()
+        if kind is not None:
+            # The thread may be in a listing that takes minutes; it does not hold up the process.
+            return
         self._thread.join()
-        self._append()
+        if self.failure is None:
+            self._append()
+        elif not isinstance(self.failure, OSError):
+            raise self.failure
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next count. A storage that takes long to be listed is given ten times
+        as long to recover."""
+        return max(self._interval, RECOVERY * self._took)
 
     def count(self) -> list[RSECounted]:
         """Count every RSE now."""
-        return [
+        begun = self._clock.monotonic()
+        counts = [
             RSECounted(
                 at=self._clock.now(),
                 rse=rse,
@@ -116,14 +132,20 @@ class Sampler:
             )
             for rse in self._rses
         ]
+        self._took = self._clock.monotonic() - begun
+        return counts
 
     def _run(self) -> None:
-        while self.failure is None and not self._ended.wait(self._interval):
-            self._append()
+        try:
+            while self.failure is None and not self._ended.wait(self.pause):
+                self._append()
+        except Exception as error:  # noqa: BLE001 -- a thread's would be lost; raised at the end
+            self.failure = error
 
     def _append(self) -> None:
+        counts = self.count()
         try:
-            self._series.append(self.count())
+            self._series.append(counts)
         except OSError as error:
             self.failure = error
 

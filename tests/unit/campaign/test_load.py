@@ -65,22 +65,34 @@ def test_the_ready_ones_load(path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "where", "reason"),
     [
-        ("scope: MAGIC", "scope: MAG IC", 2, "scope", "pattern"),
+        ("scope: MAGIC", "scope: MAG IC", 2, "scope", "letters, digits, dot"),
         ("scope: MAGIC", f"scope: {'M' * 26}", 2, "scope", "25"),
         ("scope: MAGIC\n", "", 1, "scope", "missing"),
         ("kind: mock", "kind: mok", 3, "source", "mok"),
         ("  kind: mock", "  kind: mock\n  colour: red", 5, "source.colour", "unknown key"),
         ("size: 100kB", "size: 100 k", 7, "source.payload.size", "no size"),
-        ("size: 100kB", "size: -1", 7, "source.payload.size", "greater"),
-        ("rse: PIC-INJECT", "rse: pic inject", 9, "upload.rse", "pattern"),
-        ("  rse: PIC-INJECT", "  rse: PIC-INJECT\n  workers: 0", 10, "upload.workers", "greater"),
-        ("  rse: PIC-INJECT", "  rse: PIC-INJECT\n  workers: x", 10, "upload.workers", "integer"),
+        ("size: 100kB", "size: -1", 7, "source.payload.size", "must be 0 or more"),
+        ("rse: PIC-INJECT", "rse: pic inject", 9, "upload.rse", "capitals"),
+        (
+            "  rse: PIC-INJECT",
+            "  rse: PIC-INJECT\n  workers: 0",
+            10,
+            "upload.workers",
+            "must be 1 or more",
+        ),
+        (
+            "  rse: PIC-INJECT",
+            "  rse: PIC-INJECT\n  workers: x",
+            10,
+            "upload.workers",
+            "must be a whole number",
+        ),
         ("lifetime: 1h", "lifetime: 1 fortnight", 13, "rules.1.lifetime", "no duration"),
-        ("lifetime: 1h", "copies: 0", 13, "rules.1.copies", "greater"),
+        ("lifetime: 1h", "copies: 0", 13, "rules.1.copies", "must be 1 or more"),
         ("lifetime: 1h", "lifetimes: 1h", 13, "rules.1.lifetimes", "unknown key"),
-        ("lifetime: 60s", "lifetime: 0s", 15, "end.lifetime", "greater"),
+        ("lifetime: 60s", "lifetime: 0s", 15, "end.lifetime", "must be 1 or more"),
         ("end:", "ends:", 14, "ends", "unknown key"),
-        ("campaign: night", "campaign: ../x", 1, "campaign", "pattern"),
+        ("campaign: night", "campaign: ../x", 1, "campaign", "begin with a letter"),
     ],
 )
 def test_a_problem_has_its_line(
@@ -102,7 +114,7 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
     ("text", "line", "reason"),
     [
         (GOOD + "scope: CTA\n", 16, "duplicate key"),
-        (GOOD.replace("  rse:", "\trse:"), 9, "\\t"),
+        (GOOD.replace("  rse:", "\trse:"), 9, "a tab: indent"),
         (GOOD.replace("rules:", "rules: ["), 11, ""),
         ("campaign: 'night\n", 2, ""),
     ],
@@ -151,9 +163,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load_campaign(tmp_path)
 
 
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(CampaignInvalid, match="over 100 kB"):
+        load_campaign(Path("/dev/zero"))
+
+
 def test_a_file_that_is_too_long(tmp_path: Path) -> None:
-    with pytest.raises(CampaignInvalid, match="over 1 MB"):
-        load(tmp_path, GOOD + "#" * 1_000_001)
+    with pytest.raises(CampaignInvalid, match="over 100 kB"):
+        load(tmp_path, GOOD + "#" * 100_001)
 
 
 def test_aliases_do_not_explode(tmp_path: Path) -> None:
@@ -177,7 +194,7 @@ def test_yaml_1_2_words(tmp_path: Path) -> None:
         (
             "  - rse_expression: PIC-DCACHE\n  - rse_expression: QOS=FAST\n    lifetime: 1h\n",
             "  []\n",
-            "at least 1",
+            "must not be empty",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
-from rucio_inject.cli.progress import LiveProgress, PlainProgress, trouble
+from rucio_inject.cli.progress import LiveProgress, PlainProgress, Skips, trouble
 from rucio_inject.cli.summary import RunReport, as_json, as_text
 from rucio_inject.cli.words import duration, plural, size
 from rucio_inject.domain import errors as e
@@ -132,16 +132,41 @@ def test_the_summary_of_nothing_to_do() -> None:
     assert not any("injected" in line for line in text)
 
 
+def test_another_cycle_is_offered_only_where_there_can_be_one() -> None:
+    done = replace(GONE, changed=False)
+    assert "--new-cycle" in next(as_text(report(done)))
+    assert "--new-cycle" not in next(as_text(report(done, cycles=False)))
+
+
+def test_the_landing_rule_is_listed_with_the_others() -> None:
+    lake = replace(LAKE, rses={"QOS=FAST": ("LAPP-FAST",)})
+    rule = begin_rule(rule_facts()[1], 1)  # type: ignore[arg-type]
+    landing = replace(rule, rse_expression="A")
+    text = "\n".join(as_text(report(GONE, lake=lake, rules=[rule, landing])))
+    assert "of 2 rules OK\n                A keeps what was uploaded" in text
+    assert "A keeps" not in "\n".join(as_text(report(GONE, lake=lake, rules=[rule])))
+    # LAKE has a rule of the campaign to A itself.
+    assert "A keeps" not in "\n".join(as_text(report(GONE, rules=[rule, landing])))
+
+
+def test_why_names_were_skipped_is_told_once_and_at_the_end() -> None:
+    reasons = [f"'{number}.txt' is no name" for number in range(25)]
+    text = "\n".join(as_text(report(replace(GONE, skipped=25), skips=reasons)))
+    assert text.count("is no name") == 20
+    assert "skipped       … and 5 names more" in text
+    assert as_json(report(replace(GONE, skipped=25), skips=reasons))["skip_reasons"] == reasons
+
+
 def test_the_summary_tells_what_is_wrong() -> None:
     outcome = replace(
         MISMATCH,
         not_ok=[STUCK],
         kept={RUN: "1 of its 2 files are not verified"},
         files=[*MISMATCH.files, record(FileState.EXPIRING)],
-        skipped=2,
+        skipped=1,
         analysis=Analysis("h", 1, 2, (), ((Path("x.root"), e.AnalysisFailed("no tree")),)),
     )
-    text = "\n".join(as_text(report(outcome)))
+    text = "\n".join(as_text(report(outcome, skips=["'x.txt' is no name"])))
     for piece in (
         "exit code 4",
         "set aside     magic:a.root: the reason",
@@ -149,7 +174,7 @@ def test_the_summary_tells_what_is_wrong() -> None:
         "rule r1 to QOS=FAST is STUCK, 1 of 2 locks OK: NO_SOURCES",
         "the rules of magic:05089063: 1 of its 2 files",
         "still there   magic:a.root",
-        "2 names",
+        "skipped       'x.txt' is no name",
         "x.root: no tree",
     ):
         assert piece in text
@@ -229,6 +254,29 @@ def test_plain_progress_has_a_line_a_milestone(ledger: JsonLedger) -> None:
     assert sum("read back" in line for line in lines) == 1
     assert lines[-1].endswith("magic:a.root is not at A: a [bold]reason[/bold]")
     assert lines[0].startswith("2026-03-01T12:00:00Z ")
+    ledger.__exit__(None, None, None)
+
+
+def test_plain_progress_leaves_reasons_to_the_summary(ledger: JsonLedger) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=False)
+    failed = [
+        f.FileFailed(at=NOON, did=did, code="conflict", reason="a reason", hint=None)
+        for did in long_names(3)
+    ]
+    skipped = f.NameSkipped(at=NOON, path="x", code="name", reason="a reason", hint=None)
+    skips = Skips()
+    with PlainProgress(console, ledger, FakeClock()) as progress:
+        for facts in ([failed[0]], [*failed, skipped, skipped]):
+            progress.record(facts)
+            skips.record(facts)
+    lines = [line.split(" ", 1)[1] for line in out.getvalue().splitlines()]
+    assert lines == [
+        f"set aside: {failed[0].did} (conflict)",
+        f"set aside: {failed[0].did} (conflict) and 2 more",
+        "skipped: 2 names",
+    ]
+    assert skips.reasons == ["a reason"] * 2
     ledger.__exit__(None, None, None)
 
 

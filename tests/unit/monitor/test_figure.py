@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
 from datetime import UTC, datetime, timedelta
@@ -128,6 +129,25 @@ def test_seconds_as_well_as_weeks_get_a_few_readable_ticks(
     assert 3 <= len(labels) <= 10
     assert all(pattern in label for label in labels)
     assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "style"),
+    [
+        (3, r"\d\d:\d\d:\d\d"),
+        (75, r"\d\d:\d\d:\d\d"),
+        (150, r"\d\d:\d\d:\d\d"),
+        (400, r"\d\d:\d\d"),
+        (8000, r"\d\d:\d\d"),
+        (86_400 * 20, r"\d\d-\d\d"),
+        (86_400 * 200, r"\d{4}-\d\d"),
+    ],
+)
+def test_all_ticks_are_written_in_one_style(tmp_path: Path, seconds: float, style: str) -> None:
+    figure = build_figure_1(samples(seconds, 80), title="t")
+    figure.savefig(tmp_path / "t.png", dpi=40)
+    labels = [tick.get_text() for tick in figure.axes[1].get_xticklabels()]
+    assert [label for label in labels if not re.fullmatch(style, label)] == []
 
 
 def test_a_png_is_written_in_a_sensible_size(tmp_path: Path) -> None:

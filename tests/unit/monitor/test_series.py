@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -104,3 +105,80 @@ class TestSampler:
         with sampler:
             pass
         assert isinstance(sampler.failure, FileNotFoundError)
+
+    def test_counting_stops_when_the_disk_is_full(
+        self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        full = OSError(28, "No space left on device")
+        tried = threading.Event()
+
+        def append(self: Series, counts: object) -> None:
+            del self, counts
+            tried.set()
+            raise full
+
+        with self.sampler(lake, tmp_path / "c", interval=0) as sampler:
+            monkeypatch.setattr(Series, "append", append)
+            tried.wait(60)
+            sampler._thread.join(60)
+        assert sampler.failure is full
+        assert len(Series(tmp_path / "c").read()) % 2 == 0
+
+    def test_what_nobody_expected_is_raised_at_the_end(
+        self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sampler = self.sampler(lake, tmp_path / "c", interval=0)
+        done = []
+
+        def block() -> None:
+            with sampler:
+                monkeypatch.setattr(MemoryStorage, "count", breaks)
+                sampler._thread.join(60)
+                done.append("the work of the block")
+
+        def breaks(self: MemoryStorage, rse: str) -> None:
+            raise KeyError(rse)
+
+        with pytest.raises(KeyError):
+            block()
+        assert done
+        assert isinstance(sampler.failure, KeyError)
+
+    def test_an_exception_leaves_at_once(
+        self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listing, go_on = threading.Event(), threading.Event()
+        sampler = self.sampler(lake, tmp_path / "c", interval=0)
+
+        def block() -> None:
+            with sampler:
+                monkeypatch.setattr(MemoryStorage, "count", slow)
+                listing.wait(60)
+                raise KeyboardInterrupt
+
+        def slow(self: MemoryStorage, rse: str) -> None:
+            del self, rse
+            listing.set()
+            go_on.wait(60)
+
+        with pytest.raises(KeyboardInterrupt):
+            block()
+        assert sampler._thread.is_alive()
+        go_on.set()
+        sampler._thread.join(60)
+        assert sampler.failure is None
+
+    def test_a_slow_storage_is_left_in_peace(
+        self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def count(self: MemoryStorage, rse: str) -> Usage:
+            del self, rse
+            lake.clock.advance(20)
+            return Usage(0, 0)
+
+        sampler = self.sampler(lake, tmp_path / "c", interval=5)
+        sampler.count()
+        assert sampler.pause == 5
+        monkeypatch.setattr(MemoryStorage, "count", count)
+        sampler.count()
+        assert sampler.pause == 400
