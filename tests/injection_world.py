@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.factory import Ports
-from rucio_inject.ledger.json_ledger import JsonLedger
 from rucio_inject.pipeline import Outcome
 from rucio_inject.ports import Analyser
 from rucio_inject.steps.measure import measure_file
@@ -22,6 +20,7 @@ from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
+from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 from rucio_inject.testing.memory_storage import MemoryStorage
 
 SCOPE = "MAGIC"
@@ -71,7 +70,7 @@ def telescope_files(folder: Path, names: Sequence[str] = NAMES) -> dict[str, byt
 class Witness:
     """An onlooker who looks at the lake at every fact: is what was promised still kept?"""
 
-    def __init__(self, lake: MemoryLake, ledger: JsonLedger) -> None:
+    def __init__(self, lake: MemoryLake, ledger: MemoryLedger) -> None:
         self._lake = lake
         self._ledger = ledger
         self.facts: list[f.Fact] = []
@@ -120,6 +119,7 @@ class World:
         self.lake = MemoryLake(self.clock)
         self.catalogue = MemoryCatalogue(self.lake)
         self.storage = MemoryStorage(self.lake)
+        self.shelf = Shelf()
         self.witnesses: list[Witness] = []
 
     @property
@@ -127,16 +127,9 @@ class World:
         """The campaign as it is now."""
         return Campaign.model_validate(campaign_keys(self.folder / "out", **self.changes))
 
-    @property
-    def ledger_path(self) -> Path:
-        """Where the ledger is."""
-        return self.campaign.ledger_path
-
-    @contextmanager
-    def ledger(self) -> Iterator[JsonLedger]:
-        """The campaign's ledger, opened."""
-        with JsonLedger(self.ledger_path, self.campaign.campaign) as ledger:
-            yield ledger
+    def ledger(self) -> MemoryLedger:
+        """The campaign's ledger, to be opened."""
+        return MemoryLedger(self.shelf)
 
     def run(self, *, new_cycle: bool = False) -> Outcome:
         """One run of the command, as `rucio-inject run` does it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,6 @@ from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotPermitted, QuotaExceeded, SignInFailed, UsageError
 from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.ledger.json_ledger import JsonLedger
 from rucio_inject.ports import NewFile
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import (
@@ -24,6 +22,7 @@ from rucio_inject.steps.prepare import (
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
+from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
 FAST, DCACHE = RuleRequest("QOS=FAST"), RuleRequest("PIC-DCACHE")
 
@@ -39,8 +38,8 @@ def catalogue(lake: MemoryLake) -> MemoryCatalogue:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with JsonLedger(tmp_path / "test.json", "test") as ledger:
+def journal() -> Iterator[Journal]:
+    with MemoryLedger(Shelf()) as ledger:
         yield Journal(ledger, [], FakeClock())
 
 
