@@ -176,6 +176,9 @@ def _refusal(doing: str, error: Exception) -> CatalogueError:
     for kinds, ours, hint in _CATALOGUE:
         if isinstance(error, kinds):
             return ours(f"{doing}: {told}", hint=hint)
+    if type(error) is rucio.RucioException:
+        # What Rucio says when it does not know itself: its database was away, or a daemon of its.
+        return CatalogueUnavailable(f"{doing}: {told}", hint=_LATER)
     return CatalogueRefused(f"{doing}: {told}")
 
 

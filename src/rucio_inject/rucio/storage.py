@@ -70,6 +70,11 @@ class RucioStorage:
         doing = f"cannot store {did} at {rse}"
         if not path.is_file():
             raise StorageRefused(f"{doing}: there is no file {path}")
+        if not self._rse(rse).get("availability_write", True):
+            raise StorageUnavailable(
+                f"{doing}: the RSE is blocked for writing",
+                hint="its site has taken it out for a while; run the same command again later",
+            )
         with self._protocol(doing, rse, "write") as protocol:
             pfn = self._new_pfn(doing, rse, did, protocol)
             self._look(doing, rse, pfn, protocol, overwrite=overwrite)

@@ -58,8 +58,9 @@ class CompareWithCatalogue:
             if record.did in known and (fact := self._fact(record, known[record.did])) is not None
         }
         self._journal.tell(facts.values())
-        taken = self._refuse_collections([r.did for r in files if r.did not in known])
-        return [r for r in files if r.did not in facts and r.did not in taken]
+        unknown = [record.did for record in files if record.did not in known]
+        refused = self._refuse_collections(unknown)
+        return [r for r in files if r.did not in facts and r.did not in refused]
 
     def is_registered(self, did: DID) -> bool:
         """Whether the catalogue has a replica of the file at the upload RSE, in any state."""
@@ -69,7 +70,9 @@ class CompareWithCatalogue:
     def _refuse_collections(self, dids: Sequence[DID]) -> frozenset[DID]:
         """Refuse files whose DID is a dataset or a container: one of them would else be the end
         of a call that registers many."""
-        taken = frozenset(dids) - self._catalogue.missing(dids) if dids else frozenset()
+        there = frozenset(dids) - self._catalogue.missing(dids) if dids else frozenset()
+        # A file that somebody registered between the two questions is no collection.
+        taken = there.difference(self._catalogue.look_up(list(there)) if there else ())
         self._journal.tell(
             self._journal.failed(
                 did,

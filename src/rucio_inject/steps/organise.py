@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from rucio_inject.domain.did import DID, DIDType
@@ -11,7 +11,7 @@ from rucio_inject.domain.facts import CollectionAsked, FileOrganised, RuleAsked,
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Catalogue, Ledger
-from rucio_inject.steps.batches import batches, divided
+from rucio_inject.steps.batches import REFUSALS, batches, divided
 from rucio_inject.steps.journal import Journal
 
 UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VERIFIED})
@@ -51,7 +51,8 @@ class Organise:
         ending = ending_datasets(self._journal.ledger)
         under_way = [d for d in self._journal.ledger.datasets(UNDER_WAY) if d not in ending]
         for datasets in batches(under_way):
-            divided(datasets, self._make_rules, self._refused_rules)
+            for dataset, error in self._make_rules(datasets).items():
+                self._refused_rules(dataset, error)
         for files in batches(self._journal.ledger.files({FileState.REGISTERED})):
             self._journal.clock.check()
             self._organise_all(files)
@@ -71,13 +72,18 @@ class Organise:
 
     def _organise(self, files: Sequence[FileRecord]) -> None:
         self._make_collections(files)
-        self._make_rules(list(dict.fromkeys(record.dataset for record in files)))
+        refused = self._make_rules(list(dict.fromkeys(record.dataset for record in files)))
         # What others have put there keeps what they say of it.
         ours = {record.did: record.metadata for record in files if not record.adopted}
         self._catalogue.set_metadata(ours)
+        # Also into a dataset that did not get all its rules: the others bring the files where
+        # they can, and what was promised in vain is told file by file.
         self._attach(files)
         self._journal.tell(
-            FileOrganised(at=self._journal.clock.now(), did=record.did) for record in files
+            self._journal.failed(record.did, refused[record.dataset])
+            if record.dataset in refused
+            else FileOrganised(at=self._journal.clock.now(), did=record.did)
+            for record in files
         )
 
     def _refused_rules(self, dataset: DID, error: InjectError) -> None:
@@ -108,21 +114,28 @@ class Organise:
                 contents.setdefault(parent, {})[child] = None
         self._catalogue.attach({parent: tuple(children) for parent, children in contents.items()})
 
-    def _make_rules(self, datasets: Sequence[DID]) -> None:
-        """Ask for the rules that datasets do not have; an existing one is adopted."""
+    def _make_rules(self, datasets: Sequence[DID]) -> Mapping[DID, InjectError]:
+        """Ask for the rules that datasets do not have; an existing one is adopted. Gives datasets
+        that Rucio refused a rule to: one bad RSE does not keep the others from getting theirs."""
         lacking = [dataset for dataset in datasets if dataset not in self._ruled]
         if not lacking:
-            return
+            return {}
         views = self._catalogue.rules(sorted(lacking), self._account)
         live = {(view.did, view.rse_expression, view.copies) for view in views}
         promised = self._promised(frozenset(lacking), {view.rule_id for view in views})
+        refused: dict[DID, InjectError] = {}
         for dataset in lacking:
             for request in self._rules:
                 self._journal.clock.check()
                 key = (dataset, request.rse_expression, request.copies)
-                if key not in promised:
+                if key in promised:
+                    continue
+                try:
                     self._ask(dataset, request, there_before=key in live)
-            self._ruled.add(dataset)
+                except REFUSALS as error:
+                    refused[dataset] = error
+        self._ruled.update(dataset for dataset in lacking if dataset not in refused)
+        return refused
 
     def _promised(
         self, datasets: frozenset[DID], live: Collection[str]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import ReplicaMissing
+from rucio_inject.domain.errors import NotFound, ReplicaMissing
 from rucio_inject.domain.facts import Fact, FileSetBack
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import UNDER_WAY, ending_datasets
+from rucio_inject.steps.watch import WAITING
 
 
 class Recheck:
@@ -34,6 +35,19 @@ class Recheck:
         for dataset in self._vanished():
             for batch in batches(ledger.files(UNDER_WAY, dataset=dataset)):
                 self._look(batch, f"was in {dataset}, which is not in the catalogue any more")
+        for dataset in ledger.datasets(WAITING):
+            self._find_detached(dataset)
+
+    def _find_detached(self, dataset: DID) -> None:
+        """Files that are waited for, and that somebody took out of their dataset: no rule would
+        ever bring them anywhere."""
+        try:
+            held = frozenset(self._catalogue.contents(dataset))
+        except NotFound:
+            return
+        files = self._journal.ledger.files(WAITING, dataset=dataset)
+        for batch in batches(record for record in files if record.did not in held):
+            self._look(batch, f"is not in {dataset} any more")
 
     def _vanished(self) -> list[DID]:
         ending = ending_datasets(self._journal.ledger)

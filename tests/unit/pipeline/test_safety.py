@@ -10,7 +10,7 @@ from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID, DIDType
-from rucio_inject.domain.errors import StorageRefused, UsageError
+from rucio_inject.domain.errors import CatalogueRefused, StorageRefused, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import RuleRequest
@@ -343,6 +343,36 @@ class TestWhatVanished:
         outcome = world.run()
         assert "not in the catalogue" in outcome.kept[RUN]
         assert world.states()[NAMES[2]] == "GONE"
+
+    def test_a_file_that_was_taken_out_of_its_dataset(self, world: World, inbox: Path) -> None:
+        world.lake.daemons_run = False
+        world.run()
+        del world.lake.collections[RUN].contents[CRAB]
+        world.lake.daemons_run = True
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        (back,) = world.facts(f.FileSetBack)
+        assert (back.did, back.state) == (CRAB, FileState.REGISTERED)
+
+    def test_one_rse_that_takes_no_rule_keeps_no_other_from_its_files(
+        self, world: World, inbox: Path
+    ) -> None:
+        """As Rucio answers for an RSE that is blocked for writing."""
+        asked = world.catalogue.add_rule
+
+        def add_rule(did: DID, request: RuleRequest, account: str) -> str:
+            if request.rse_expression == "PIC-DCACHE":
+                raise CatalogueRefused("RSE PIC-DCACHE is blocked for writing")
+            return asked(did, request, account)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.catalogue, "add_rule", add_rule)
+            world.run()
+        assert failure_codes(world) == dict.fromkeys(NAMES, "catalogue-refused")
+        for _ in range(2):
+            world.clock.advance(1)
+        brought = {rse for rse in HOLDERS if world.lake.content(CRAB, rse)}
+        assert brought == {*HOLDERS} - {"PIC-DCACHE"}
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
 
     def test_a_rule_dropped_from_the_campaign_and_deleted(self, world: World) -> None:
         world.lake.rses["LAPP-FAST"].hangs = True

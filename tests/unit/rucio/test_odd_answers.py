@@ -116,6 +116,15 @@ def test_a_change_is_answered_with_nothing(server: FakeServer, catalogue: RucioC
     assert server.asked[-1] == "/rules/rule"
 
 
+def test_what_rucio_does_not_know_itself_may_work_later(
+    server: FakeServer, catalogue: RucioCatalogue
+) -> None:
+    """As it says when its database was killed, though it calls that a bad request."""
+    server.default = Answer.error("RucioException", 400, "Badly formatted input (IDs?)")
+    with pytest.raises(CatalogueUnavailable, match="Badly formatted"):
+        catalogue.rules([DATASET], "magic")
+
+
 def test_an_empty_stream_is_an_empty_list(server: FakeServer, catalogue: RucioCatalogue) -> None:
     server.default = Answer(b"", STREAM)
     assert catalogue.contents(DATASET) == ()

@@ -259,6 +259,13 @@ def test_a_storage_that_is_not_mounted(make: Make, tmp_path: Path, source: Path)
     assert not (tmp_path / "away").exists()
 
 
+def test_an_rse_that_is_blocked_for_writing(make: Make, pool: Path, source: Path) -> None:
+    storage = make(settings_of(pool, availability_write=False))
+    with pytest.raises(StorageUnavailable, match="blocked for writing"):
+        storage.put("RSE", source, FILE, overwrite=False)
+    assert files(pool) == {}
+
+
 def test_an_rse_that_is_not_deterministic(make: Make, pool: Path, source: Path) -> None:
     storage = make(settings_of(pool, deterministic=False))
     with pytest.raises(StorageRefused, match="not deterministic"):
