@@ -13,7 +13,7 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.factory import Ports
-from rucio_inject.pipeline import Outcome
+from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Analyser
 from rucio_inject.steps.measure import measure_file
 from rucio_inject.testing.contracts.world import measured
@@ -144,7 +144,7 @@ class World:
         """Run until a run ends with every file GONE; fails if that never comes."""
         for _ in range(tries):
             outcome = self.run()
-            if all(record.state is FileState.GONE for record in outcome.files):
+            if set(outcome.by_state) == {FileState.GONE}:
                 return outcome
         raise AssertionError(f"after {tries} runs: {dict(outcome.by_state)}")
 

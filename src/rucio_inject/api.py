@@ -21,7 +21,7 @@ from rucio_inject.factory import (
 )
 from rucio_inject.monitor.figure import draw_figure_1
 from rucio_inject.monitor.series import Series
-from rucio_inject.pipeline import Outcome
+from rucio_inject.outcome import Outcome
 from rucio_inject.ports import FactSink, Ledger
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
@@ -83,7 +83,8 @@ class Injector:
             upload_rse=self._campaign.upload.rse,
             generates=self._campaign.source.kind != "directory",
         )
-        campaign, catalogue = self._campaign, self._ports.catalogue
+        # Who begins a run is told at once that Rucio is away.
+        campaign, catalogue = self._campaign, self._hasty_ports.catalogue
         lake = survey(
             catalogue,
             account=campaign.account,

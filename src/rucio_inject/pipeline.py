@@ -1,17 +1,17 @@
-"""The steps in their order, and what came of them."""
+"""The steps in their order."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
 from rucio_inject.domain.facts import CycleEnded
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.domain.rule import RuleView
+from rucio_inject.outcome import LISTED, Outcome, Totals
 from rucio_inject.ports import Analysis
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
 from rucio_inject.steps.compare import CompareWithCatalogue
@@ -50,40 +50,6 @@ class Steps:
     free: FreeSources
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run left: files by state, and everything that is not as it should be."""
-
-    cycle: int
-    files: Sequence[FileRecord]
-    skipped: int = 0
-    changed: bool = True
-    not_ok: Sequence[RuleView] = ()
-    kept: Mapping[DID, str] = field(default_factory=dict)
-    analysis: Analysis | None = None
-    analysis_error: AnalysisFailed | None = None
-
-    @property
-    def by_state(self) -> Mapping[FileState, int]:
-        """How many files are in each state."""
-        return Counter(record.state for record in self.files)
-
-    @property
-    def failed(self) -> Sequence[FileRecord]:
-        """Files that were set aside."""
-        return [r for r in self.files if r.state is FileState.QUARANTINED]
-
-    @property
-    def waiting(self) -> Sequence[FileRecord]:
-        """Files that are not yet where their rules want them."""
-        return [r for r in self.files if r.state is FileState.REPLICATING]
-
-    @property
-    def still_there(self) -> Sequence[DID]:
-        """Files whose rules have ended and that some RSE has not deleted yet."""
-        return [record.did for record in self.files if record.state is FileState.EXPIRING]
-
-
 class Pipeline:
     """Runs the steps on the files of the cycle that the ledger is at."""
 
@@ -105,7 +71,10 @@ class Pipeline:
             self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
         return Outcome(
             cycle=ledger.cycle,
-            files=tuple(ledger.files()),
+            totals=Totals.of(ledger.files()),
+            failed=self._first(FileState.QUARANTINED),
+            waiting=self._first(FileState.REPLICATING),
+            still_there=self._first(FileState.EXPIRING),
             skipped=skipped,
             changed=self._journal.changed,
             not_ok=watched.not_ok,
@@ -113,6 +82,9 @@ class Pipeline:
             analysis=analysis,
             analysis_error=analysis_error,
         )
+
+    def _first(self, state: FileState) -> Sequence[FileRecord]:
+        return list(islice(self._journal.ledger.files({state}), LISTED))
 
     def _bring(self) -> None:
         """From the source into the catalogue, with rules."""

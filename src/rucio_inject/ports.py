@@ -87,6 +87,11 @@ class Ledger(FactSink, Protocol):
         is left out."""
         ...
 
+    def usage(self) -> Mapping[FileState, Usage]:
+        """Files and bytes of the cycle begun last in each state; a file that is not measured
+        counts no bytes, and a state without a file is left out."""
+        ...
+
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
         """Datasets of the cycle begun last with a file in one of these states, in the order in
         which they came up."""

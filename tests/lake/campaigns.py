@@ -13,7 +13,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from rucio_inject.clock import SystemClock
+from rucio_inject.domain.injection import FileRecord
 from rucio_inject.lake.embedded import EmbeddedLake
+from rucio_inject.ledger.sql_ledger import SqlLedger
 
 SCOPE = "MAGIC_PIC_BRUZZESE"
 RULES = ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")
@@ -100,7 +103,8 @@ class Bench:
         """Where a campaign keeps what it makes."""
         return self.folder / "rucio-inject-output" / name
 
-    def state(self, name: str) -> dict[str, Any]:
-        """All details that the ledger of a campaign has."""
-        found: dict[str, Any] = json.loads((self.output(name) / f"{name}.state.json").read_text())
-        return found
+    def records(self, name: str) -> list[FileRecord]:
+        """What the ledger of a campaign has on record of its files, of every cycle."""
+        place = self.output(name) / f"{name}.db"
+        with SqlLedger(place, name, clock=SystemClock(), reading=True) as ledger:
+            return list(ledger.all_files())

@@ -62,9 +62,9 @@ def test_stopped_at_any_moment_it_goes_on(
     assert stopped in codes
 
     client = official_client("magic")
-    state = bench.state(keys["campaign"])
-    names = {record["did"]["name"] for record in state["files"].values()}
-    datasets = {record["dataset"]["name"] for record in state["files"].values()}
+    records = bench.records(keys["campaign"])
+    names = {record.did.name for record in records}
+    datasets = {record.dataset.name for record in records}
     assert (len(names), len(datasets)) == (6, 2)
     found = [row["name"] for d in datasets for row in client.list_content(SCOPE, d)]
     assert sorted(found) == sorted(names)

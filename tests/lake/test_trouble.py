@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
+import json
 import os
+import socket
+import subprocess
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.lake.campaigns import SCOPE, Bench, campaign
+
+from rucio_inject.clock import SystemClock
+from rucio_inject.ledger.sql_ledger import SqlLedger
 
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
@@ -67,27 +72,6 @@ def test_a_scope_of_another_account(bench: Bench, official_client: Official) -> 
     assert "scope OTHERS_SCOPE belongs to account root, not to magic" in ran.err
 
 
-@pytest.fixture
-def no_quota(official_client: Official) -> Iterator[str]:
-    """An RSE on which the account has only 10 bytes."""
-    root = official_client("root")
-    root.set_local_account_limit("magic", "INFN-NA-DPM", 10)
-    yield "INFN-NA-DPM"
-    root.set_local_account_limit("magic", "INFN-NA-DPM", -1)
-
-
-def test_no_quota_is_told_before_anything_is_uploaded(
-    bench: Bench, no_quota: str, official_client: Official
-) -> None:
-    ran = bench.run(campaign("quota", 11))
-    assert ran.code == 1
-    assert f"no quota for 40000 bytes at {no_quota}" in ran.err
-    names = [record["did"]["name"] for record in bench.state("quota")["files"].values()]
-    client = official_client("magic")
-    assert list(client.list_replicas([{"scope": SCOPE, "name": name} for name in names])) == []
-    assert not [p for p in bench.lake.paths.storage.rglob("*") if p.name in names]
-
-
 def test_one_bad_file_does_not_hold_up_the_others(bench: Bench) -> None:
     source = inbox(bench, "05089001", b"good", b"also good")
     folder = Path(source["path"])
@@ -100,7 +84,7 @@ def test_one_bad_file_does_not_hold_up_the_others(bench: Bench) -> None:
     (failure,) = ran.end["failures"]
     assert failure["code"] == "source-unreadable"
     assert failure["hint"]
-    assert "notes.txt" in ran.err
+    assert "notes.txt" in ran.end["skip_reasons"][0]
 
     (folder / NAME.format("05089001", 3)).unlink()
     (folder / NAME.format("05089001", 3)).write_bytes(b"mended")
@@ -143,8 +127,8 @@ def test_content_that_is_there_already_is_done_and_other_content_is_refused(
     assert untouched["md5"] == hashlib.md5(b"bytes of theirs").hexdigest()
     stored = list(folder.rglob(NAME.format("05089002", 2)))
     assert [p.read_bytes() for p in stored] == [b"bytes of theirs"]
-    records = bench.state("known")["files"]
-    assert records[f"{SCOPE}:{NAME.format('05089002', 1)}"]["adopted"] is True
+    adopted = {record.did.name: record.adopted for record in bench.records("known")}
+    assert adopted == {NAME.format("05089002", 1): True, NAME.format("05089002", 2): False}
 
 
 def test_a_stuck_rule_is_told_with_its_reason_and_heals(
@@ -174,12 +158,14 @@ def test_a_source_that_changes_after_it_was_measured_is_not_registered(
     bench: Bench, official_client: Official
 ) -> None:
     source = inbox(bench, "05089003", b"first content")
-    keys = campaign("changed", 0, source=source, upload={"rse": "PIC-INJECT"})
-    official_client("root").set_local_account_limit("magic", "PIC-INJECT", 1)
+    keys = campaign("changed", 0, source=source, retry={"attempts": 1})
+    storage = bench.lake.paths.storage / "PIC-INJECT"
+    away = storage.rename(storage.with_name("PIC-INJECT.away"))
     try:
-        assert bench.run(keys).code == 1
+        first = bench.run(keys)
     finally:
-        official_client("root").set_local_account_limit("magic", "PIC-INJECT", -1)
+        away.rename(storage)
+    assert (first.code, first.end["failures"][0]["code"]) == (3, "storage-unavailable"), first.err
     (Path(source["path"]) / NAME.format("05089003", 1)).write_bytes(b"other content")
     ran = bench.run(keys)
     assert ran.code == 3
@@ -189,12 +175,30 @@ def test_a_source_that_changes_after_it_was_measured_is_not_registered(
 
 
 def test_two_runs_of_one_campaign_never_meet(bench: Bench) -> None:
-    folder = bench.output("twice")
-    folder.mkdir(parents=True)
-    with (folder / ".twice.json.lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"process {os.getpid()} on elsewhere\n")
-        lock.flush()
-        ran = bench.run(campaign("twice", 1))
-    assert ran.code == 1
-    assert f"in use by process {os.getpid()} on elsewhere" in ran.err
+    keys = campaign("twice", 1)
+    place = bench.output("twice") / "twice.db"
+    with SqlLedger(place, "twice", clock=SystemClock()):
+        ran = bench.run(keys)
+    assert ran.code == 5
+    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in ran.err
+    assert bench.run(keys).code == 0
+
+
+def test_the_second_run_may_wait_for_the_first(bench: Bench) -> None:
+    keys = campaign("waits", 2)
+    arguments = bench.arguments(keys, "--json", "--wait", "2m")
+    both = [
+        subprocess.Popen(
+            arguments,
+            env=bench.environment(),
+            cwd=bench.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    ends = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(end["changed"] for end in ends) == [False, True]
+    assert [end["files"] for end in ends] == [{"GONE": 2}] * 2

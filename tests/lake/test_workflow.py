@@ -123,8 +123,7 @@ def test_another_cycle_has_other_files(bench: Bench) -> None:
     assert bench.run(keys).end["changed"] is False
     second = bench.run(keys, "--new-cycle")
     assert (second.code, second.end["cycle"], second.end["files"]) == (0, 2, {"GONE": 2})
-    files = bench.state("cycles")["files"]
-    assert sorted(record["cycle"] for record in files.values()) == [1, 1, 2, 2]
+    assert [record.cycle for record in bench.records("cycles")] == [1, 1, 2, 2]
 
 
 def test_real_files_of_a_folder_are_kept(bench: Bench, official_client: Official) -> None:
@@ -159,4 +158,4 @@ def test_names_of_a_listing_become_files(bench: Bench) -> None:
     assert ran.code == 3
     assert ran.end["files"] == {"GONE": 2}
     assert ran.end["skipped"] == 1
-    assert "is a folder, not a file" in ran.err
+    assert "is a folder, not a file" in ran.end["skip_reasons"][0]

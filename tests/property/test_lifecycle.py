@@ -19,10 +19,14 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import normalise_adler32
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import Interrupted, LedgerError
+from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.rule import RuleRequest, RuleState, RuleView
-from rucio_inject.ledger.json_ledger import JsonLedger
+from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.ports import Ledger
 from rucio_inject.testing.contracts.ledger import MEASURE, NOON, RUN, begun, found, life, rule_facts
+from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_lake import Crash
+from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
 DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "TiB": 2**40}
@@ -81,30 +85,43 @@ def facts(draw: st.DrawFn) -> list[f.Fact]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(facts(), max_size=12))
 def test_what_is_on_record_survives(batches: list[list[f.Fact]]) -> None:
+    """The ledger in a database and the one in memory say the same, now and when opened again."""
     with quick_folder() as folder:
-        path = folder / "magic.json"
-        with JsonLedger(path, "magic") as ledger:
-            ledger.record([begun(), *(found(did) for did in FILES), *rule_facts("r1")[:2]])
-            ledger.record(rule_facts("r2")[:2])
-            for batch in batches:
-                before = everything(ledger)
-                try:
-                    ledger.record(batch)
-                except LedgerError:
-                    assert everything(ledger) == before
-            last = everything(ledger)
-        with JsonLedger(path, "magic") as ledger:
-            assert everything(ledger) == last
+        shelf, path = Shelf(), folder / "magic.db"
+        start = [begun(), *(found(did) for did in FILES), *rule_facts("r1")[:2]]
+        with sqlite(path) as ledger, MemoryLedger(shelf) as model:
+            for batch in (start, rule_facts("r2")[:2], *batches):
+                assert taken(ledger, batch) == taken(model, batch)
+                assert everything(ledger) == everything(model)
+        with sqlite(path) as ledger, MemoryLedger(shelf) as model:
+            assert everything(ledger) == everything(model)
 
 
-def everything(ledger: JsonLedger) -> tuple[object, ...]:
+def sqlite(path: Path) -> SqlLedger:
+    """The ledger in a file."""
+    return SqlLedger(path, "magic", clock=FakeClock())
+
+
+def taken(ledger: Ledger, facts: list[f.Fact]) -> bool:
+    """Whether a ledger takes some facts."""
+    try:
+        ledger.record(facts)
+    except LedgerError:
+        return False
+    return True
+
+
+def everything(ledger: Ledger) -> tuple[object, ...]:
     """All that a ledger tells."""
     return (
-        ledger.cycle,
-        ledger.cycle_ended,
+        (ledger.cycle, ledger.cycle_ended, ledger.analysed),
         list(ledger.files()),
         [ledger.file(did) for did in FILES],
+        dict(ledger.counts()),
+        dict(ledger.usage()),
+        list(ledger.datasets(list(FileState))),
         list(ledger.rules()),
+        [ledger.asked_for(RUN, expression) for expression in "AB"],
         ledger.collections(),
     )
 

@@ -18,6 +18,7 @@ from pydantic import (
 from rucio_inject.campaign.units import (
     Attribute,
     Bytes,
+    LedgerPlace,
     LocalPath,
     Night,
     Number,
@@ -232,8 +233,15 @@ class Campaign(Model):
         default=None,
         description="folder for figures and work files; relative to where the command runs",
     )
-    ledger: LocalPath | None = Field(
-        default=None, description="the JSON ledger; relative to where the command runs"
+    ledger: LedgerPlace | None = Field(
+        default=None,
+        description="SQLite file, relative to where the command runs, or URL of a PostgreSQL "
+        "database (postgresql://…); left out: in the output folder",
+    )
+    seed_ledger: LocalPath | None = Field(
+        default=None,
+        description="JSON ledger in the shape of 2020, written at the end of each run; relative "
+        "to the output folder",
     )
 
     @model_validator(mode="after")
@@ -255,8 +263,11 @@ class Campaign(Model):
         return self.output or Path("rucio-inject-output") / self.campaign
 
     @property
-    def ledger_path(self) -> Path:
-        """Where the JSON ledger is."""
-        if self.ledger is not None:
-            return self.ledger
-        return self.output_folder / f"{self.campaign}.json"
+    def seed_ledger_path(self) -> Path | None:
+        """Where the JSON ledger in the shape of 2020 goes, if it is wanted."""
+        return self.output_folder / self.seed_ledger if self.seed_ledger else None
+
+    @property
+    def ledger_place(self) -> str | Path:
+        """Where the ledger is: a path, or a URL."""
+        return self.ledger or self.output_folder / f"{self.campaign}.db"

@@ -93,6 +93,11 @@ def parse_path(value: object) -> object:
         raise ValueError(f"{shown(value)} cannot be: there is no such user's home") from None
 
 
+def parse_ledger(value: object) -> object:
+    """A database's URL as it is, or a path."""
+    return value if isinstance(value, str) and "://" in value else parse_path(value)
+
+
 Whole = Annotated[int, Strict()]
 Number = Annotated[FiniteFloat, Strict()]
 Seconds = Annotated[int, Strict(), BeforeValidator(parse_duration), Field(le=LONGEST)]
@@ -101,3 +106,4 @@ Seed = Annotated[int, Strict(), Field(ge=0, le=INT64)]
 Night = Annotated[date, BeforeValidator(parse_night)]
 Attribute = Annotated[bool | int | str, BeforeValidator(parse_attribute)]
 LocalPath = Annotated[Path, BeforeValidator(parse_path)]
+LedgerPlace = Annotated[str | Path, BeforeValidator(parse_ledger)]

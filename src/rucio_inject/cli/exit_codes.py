@@ -11,13 +11,14 @@ from rucio_inject.domain.errors import (
     DiskFull,
     InjectError,
     Interrupted,
+    LedgerUnavailable,
     NameRefused,
     SignInFailed,
     StorageUnavailable,
     UsageError,
 )
 from rucio_inject.domain.rule import RuleState
-from rucio_inject.pipeline import Outcome
+from rucio_inject.outcome import Outcome
 
 
 class ExitCode(IntEnum):
@@ -51,6 +52,7 @@ _OF_ERRORS: tuple[tuple[type[InjectError], ExitCode], ...] = (
     (StorageUnavailable, ExitCode.LATER),
     (DeadlinePassed, ExitCode.LATER),
     (DiskFull, ExitCode.LATER),
+    (LedgerUnavailable, ExitCode.LATER),
     (ChecksumMismatch, ExitCode.CHECKSUM),
     (NameRefused, ExitCode.FILES_FAILED),
 )
@@ -66,7 +68,7 @@ def of_error(error: InjectError) -> ExitCode:
 
 def of_outcome(outcome: Outcome) -> ExitCode:
     """The exit code of a run that came to its end: the worst of what it found."""
-    failures = {record.failure.code for record in outcome.failed if record.failure}
+    failures = outcome.totals.failures
     stuck = {RuleState.STUCK, RuleState.SUSPENDED} & {rule.state for rule in outcome.not_ok}
     if ChecksumMismatch.code in failures:
         return ExitCode.CHECKSUM

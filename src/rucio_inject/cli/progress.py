@@ -15,8 +15,9 @@ from rich.text import Text
 
 from rucio_inject.cli.words import duration, plural, size
 from rucio_inject.domain import facts as f
-from rucio_inject.domain.injection import FileRecord, FileState, reached
+from rucio_inject.domain.injection import FileState, reached
 from rucio_inject.domain.rule import RuleState
+from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Clock, Ledger
 
 # What a file has come to, in the words of the display.
@@ -119,7 +120,7 @@ class PlainProgress:
 
     def __enter__(self) -> Self:
         """Remember what an earlier run has done: only news is told."""
-        self._said = _milestones(list(self._ledger.files()))
+        self._said = _reached(self._ledger.counts())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,25 +137,28 @@ class PlainProgress:
         self._say_milestones(partly=False)
 
     def _say_milestones(self, *, partly: bool) -> None:
-        files = list(self._ledger.files())
-        if not files:
-            return
-        going = sum(record.state is not FileState.QUARANTINED for record in files)
-        now = _milestones(files)
+        counts = self._ledger.counts()
+        total = sum(counts.values())
+        going = total - counts.get(FileState.QUARANTINED, 0)
+        now = _reached(counts)
         for name, _ in MILESTONES[1:]:
             news = now[name] > self._said[name]
             if news and (partly or now[name] >= going):
                 self._said[name] = now[name]
-                self._line(f"{name}: {now[name]} of {plural(len(files), 'file')}")
+                self._line(f"{name}: {now[name]} of {plural(total, 'file')}")
 
     def _line(self, text: str) -> None:
         stamp = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         self._console.print(f"{stamp} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _milestones(files: Sequence[FileRecord]) -> Counter[str]:
+def _reached(by_state: Mapping[FileState, int]) -> Counter[str]:
+    """How much has come as far as each milestone."""
     return Counter(
-        {name: sum(reached(r.state, state) for r in files) for name, state in MILESTONES}
+        {
+            name: sum(n for have, n in by_state.items() if reached(have, goal))
+            for name, goal in MILESTONES
+        }
     )
 
 
@@ -172,7 +176,7 @@ class LiveProgress:
         self._goal = goal
         self._began = clock.monotonic()
         self._live = Live(
-            console=console, get_renderable=self._draw, refresh_per_second=5, transient=True
+            console=console, get_renderable=self._draw, refresh_per_second=2, transient=True
         )
 
     def __enter__(self) -> Self:
@@ -191,40 +195,39 @@ class LiveProgress:
                 self._console.print(Text(line, style="yellow"))
 
     def _draw(self) -> RenderableType:
-        files = list(self._ledger.files())
+        used = self._ledger.usage()
         seconds = self._clock.monotonic() - self._began
         head = Text(f"{self._title}   {duration(seconds)}", style="bold")
-        return Group(head, self._table(files), Text(self._rules_line()))
+        aside = used.get(FileState.QUARANTINED, Usage(0, 0)).files
+        return Group(head, self._table(used), Text(self._rules_line(aside)))
 
-    def _table(self, files: Sequence[FileRecord]) -> Table:
+    def _table(self, used: Mapping[FileState, Usage]) -> Table:
         table = Table.grid(padding=(0, 2))
-        total = len(files)
+        total = sum(usage.files for usage in used.values())
+        files = _reached({state: usage.files for state, usage in used.items()})
+        sizes = _reached({state: usage.bytes for state, usage in used.items()})
         last = [state for _, state in MILESTONES].index(self._goal)
-        for name, state in MILESTONES[1 : last + 1]:
-            come = [record for record in files if reached(record.state, state)]
-            done = sum(record.measure.size for record in come if record.measure)
+        for name, _ in MILESTONES[1 : last + 1]:
             table.add_row(
                 Text(name),
-                ProgressBar(total=max(total, 1), completed=len(come), width=24),
-                Text(f"{len(come)}/{total}", justify="right"),
-                Text(size(done), justify="right"),
-                Text(self._eta(files, state), style="dim"),
+                ProgressBar(total=max(total, 1), completed=files[name], width=24),
+                Text(f"{files[name]}/{total}", justify="right"),
+                Text(size(sizes[name]), justify="right"),
+                Text(self._eta(files[name], total), style="dim"),
             )
         return table
 
-    def _eta(self, files: Sequence[FileRecord], state: FileState) -> str:
+    def _eta(self, come: int, total: int) -> str:
         """Time left for a milestone that some have come to, at the pace so far."""
-        come = sum(reached(record.state, state) for record in files)
         seconds = self._clock.monotonic() - self._began
-        if not 0 < come < len(files):
+        if not 0 < come < total:
             return ""
-        return f"{duration(seconds * (len(files) - come) / come)} to go"
+        return f"{duration(seconds * (total - come) / come)} to go"
 
-    def _rules_line(self) -> str:
+    def _rules_line(self, failed: int) -> str:
         states: Mapping[RuleState, int] = Counter(
             rule.state for rule in self._ledger.rules() if rule.gone_at is None
         )
-        failed = sum(r.state is FileState.QUARANTINED for r in self._ledger.files())
         parts = [f"{state} {count}" for state, count in sorted(states.items())]
         aside = f"   set aside {failed}" if failed else ""
         return f"rules  {'  '.join(parts) or 'none'}{aside}"

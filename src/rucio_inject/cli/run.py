@@ -18,18 +18,22 @@ from rich.console import Console
 from rucio_inject.api import Injector
 from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
+from rucio_inject.campaign.units import parse_duration
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.cli.options import sign_in_options, with_password
 from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress, Skips
 from rucio_inject.cli.summary import RunReport, as_json, as_text
 from rucio_inject.clock import SystemClock
-from rucio_inject.domain.errors import InjectError, UsageError
+from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import rucio_ports
-from rucio_inject.ledger.json_ledger import JsonLedger, state_path
-from rucio_inject.pipeline import Outcome
+from rucio_inject.ledger.seed_json import seed_ledger
+from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.outcome import Outcome
+from rucio_inject.ports import Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
+from rucio_inject.whole_files import write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,12 @@ class Display:
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
 @click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
 @click.option("--new-cycle", is_flag=True, help="Begin another cycle if the last one has ended.")
+@click.option(
+    "--wait",
+    default="0s",
+    metavar="DURATION",
+    help="How long to wait for another run of the campaign to end, as in 10m.",
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print the end as one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option(
@@ -64,6 +74,7 @@ def run(
     output: Path | None,
     lake: Path | None,
     new_cycle: bool,
+    wait: str,
     as_json_: bool,
     quiet: bool,
     progress: str,
@@ -83,15 +94,24 @@ def run(
     if lake is not None:
         _enter_lake(lake, sign_in.account)
     display = Display(progress, as_json_, quiet)
-    ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle))
+    ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle, wait=_seconds(wait)))
 
 
 def _relocated(campaign: Campaign, output: Path | None) -> Campaign:
-    """The campaign with another output folder; its ledger moves there, too."""
+    """The campaign with another output folder; a ledger that is a file moves there, too."""
     if output is None:
         return campaign
-    name = campaign.ledger.name if campaign.ledger else f"{campaign.campaign}.json"
-    return campaign.model_copy(update={"output": output, "ledger": output / name})
+    changes: dict[str, object] = {"output": output}
+    if isinstance(campaign.ledger, Path):
+        changes["ledger"] = output / campaign.ledger.name
+    return campaign.model_copy(update=changes)
+
+
+def _seconds(text: str) -> int:
+    try:
+        return int(str(parse_duration(text)))
+    except ValueError as error:
+        raise UsageError(f"--wait {text}: {error}", hint="write it as in 90s, 10m or 2h") from None
 
 
 def _refuse_new_cycle(campaign: Campaign) -> None:
@@ -111,10 +131,13 @@ def _enter_lake(folder: Path, account: str | None) -> None:
     os.environ.update(open_lake(folder).environment(account))
 
 
-def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool) -> ExitCode:
+def _run(
+    campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool, wait: int
+) -> ExitCode:
     clock = SystemClock()
     start = clock.monotonic()
-    with JsonLedger(campaign.ledger_path, campaign.campaign) as ledger, _stoppable(clock):
+    place, name = campaign.ledger_place, campaign.campaign
+    with _stoppable(clock), SqlLedger(place, name, clock=clock, wait=wait) as ledger:
         ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
         progress = _progress(campaign, ledger, clock, display)
         skips = Skips()
@@ -127,6 +150,7 @@ def _run(campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bo
                 outcome = injector.run(lake)
         finally:
             _tell_counting(injector)
+            _write_seed(campaign, ledger)
             figure = _figure(injector, lake, quiet=display.quiet)
         code = of_outcome(outcome)
         report = RunReport(
@@ -162,14 +186,31 @@ def _greeting(campaign: Campaign, lake: Lake) -> Iterator[str]:
 def _paths(
     campaign: Campaign, injector: Injector, outcome: Outcome, figure: Path | None
 ) -> dict[str, Path]:
-    ledger = campaign.ledger_path.absolute()
-    paths = {"ledger": ledger, "all details": state_path(ledger)}
-    paths["counts"] = injector.folders.series
+    paths = {"counts": injector.folders.series}
+    if isinstance(campaign.ledger_place, Path):
+        paths = {"ledger": campaign.ledger_place.absolute(), **paths}
+    if campaign.seed_ledger_path is not None:
+        paths["as in 2020"] = campaign.seed_ledger_path.absolute()
     if figure is not None:
         paths["figure 1"] = figure
     for path in outcome.analysis.paths if outcome.analysis else ():
         paths["physics plot" if path.suffix == ".png" else "its numbers"] = path
     return paths
+
+
+def _write_seed(campaign: Campaign, ledger: SqlLedger) -> None:
+    """The ledger in the shape of 2020, for those who read that."""
+    path = campaign.seed_ledger_path
+    if path is None:
+        return
+    seed = seed_ledger(ledger.files(), ledger.rules())
+    try:
+        write_durably(path, json.dumps(seed, indent=1).encode())
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write {path}: {error.strerror}",
+            hint="all is on record in the ledger itself; mend that and run the same command again",
+        ) from error
 
 
 def _tell_counting(injector: Injector) -> None:
@@ -199,9 +240,7 @@ def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:
     return None
 
 
-def _progress(
-    campaign: Campaign, ledger: JsonLedger, clock: SystemClock, display: Display
-) -> Progress:
+def _progress(campaign: Campaign, ledger: Ledger, clock: SystemClock, display: Display) -> Progress:
     if display.quiet or display.progress == "none":
         return NoProgress()
     console = Console(stderr=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.words import duration, plural, size
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, reached
-from rucio_inject.pipeline import Outcome
+from rucio_inject.domain.injection import FileState, RuleRecord
+from rucio_inject.outcome import Outcome
 from rucio_inject.steps.prepare import Lake
 
 SCHEMA = 1
@@ -45,11 +45,11 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "changed": outcome.changed,
         "files": {str(state): count for state, count in sorted(outcome.by_state.items())},
-        "bytes": _bytes(outcome.files),
+        "bytes": outcome.totals.bytes,
         "skipped": outcome.skipped,
         "skip_reasons": list(report.skips),
-        "replicas_read_back": _replicas(outcome.files, "read_back_at"),
-        "replicas_gone": _replicas(outcome.files, "gone_at"),
+        "replicas_read_back": outcome.totals.replicas_read_back,
+        "replicas_gone": outcome.totals.replicas_gone,
         "failures": [
             {
                 "did": str(record.did),
@@ -68,7 +68,7 @@ def as_json(report: RunReport) -> dict[str, Any]:
             for r in outcome.not_ok
         ],
         "kept": {str(did): why for did, why in outcome.kept.items()},
-        "still_there": [str(did) for did in outcome.still_there],
+        "still_there": [str(record.did) for record in outcome.still_there],
         "analysis": outcome.analysis.headline if outcome.analysis else None,
         "analysis_error": outcome.analysis_error.message if outcome.analysis_error else None,
         "paths": {what: str(path) for what, path in report.paths.items()},
@@ -98,16 +98,15 @@ def _verdict(report: RunReport) -> str:
 
 
 def _done(report: RunReport) -> Iterator[str]:
-    files, lake = report.outcome.files, report.lake
-    injected = [record for record in files if reached(record.state, FileState.REGISTERED)]
-    datasets = {record.dataset for record in injected}
+    totals, lake = report.outcome.totals, report.lake
+    injected = totals.that_reached(FileState.REGISTERED)
     if not injected:
         return
     yield (
-        f"  injected      {plural(len(injected), 'file')}, {size(_bytes(injected))}, "
-        f"in {plural(len(datasets), 'dataset')}, through {lake.upload_rse}"
+        f"  injected      {plural(injected, 'file')}, {size(totals.bytes_injected)}, "
+        f"in {plural(len(totals.datasets), 'dataset')}, through {lake.upload_rse}"
     )
-    replicated = sum(reached(record.state, FileState.REPLICATED) for record in files)
+    replicated = totals.that_reached(FileState.REPLICATED)
     ok = sum(rule.ok_at is not None for rule in report.rules)
     yield f"  replicated    {plural(replicated, 'file')}, {ok} of {len(report.rules)} rules OK"
     landing = any(rule.rse_expression == lake.upload_rse for rule in report.rules)
@@ -120,19 +119,20 @@ def _done(report: RunReport) -> Iterator[str]:
 
 
 def _proved(outcome: Outcome) -> Iterator[str]:
-    verified = [r for r in outcome.files if reached(r.state, FileState.VERIFIED)]
+    totals = outcome.totals
+    verified = totals.that_reached(FileState.VERIFIED)
     if verified:
         yield (
-            f"  read back     {plural(_replicas(verified, 'read_back_at'), 'replica')} of "
-            f"{plural(len(verified), 'file')}: same size, adler32 and md5"
+            f"  read back     {plural(totals.replicas_verified, 'replica')} of "
+            f"{plural(verified, 'file')}: same size, adler32 and md5"
         )
     if outcome.analysis:
         yield f"  used          {outcome.analysis.headline}"
-    gone = [record for record in outcome.files if record.state is FileState.GONE]
+    gone = totals.that_reached(FileState.GONE)
     if gone:
         yield (
-            f"  proved gone   {plural(_replicas(gone, 'gone_at'), 'replica')} of "
-            f"{plural(len(gone), 'file')}, in catalogue and storage"
+            f"  proved gone   {plural(totals.replicas_gone, 'replica')} of "
+            f"{plural(gone, 'file')}, in catalogue and storage"
         )
 
 
@@ -148,8 +148,9 @@ def _set_aside(report: RunReport) -> Iterator[str]:
         if hint and hint != hinted:
             yield f"                → {hint}"
         hinted = hint
-    if len(failed) > SHOWN_FAILURES:
-        yield f"  set aside     … and {len(failed) - SHOWN_FAILURES} more: see the state file"
+    more = outcome.totals.by_state[FileState.QUARANTINED] - len(failed[:SHOWN_FAILURES])
+    if more > 0:
+        yield f"  set aside     … and {more} more: `rucio-inject files list` shows them"
     for reason in report.skips[:SHOWN_FAILURES]:
         yield f"  skipped       {reason}"
     if outcome.skipped > len(report.skips[:SHOWN_FAILURES]):
@@ -169,21 +170,9 @@ def _trouble(outcome: Outcome) -> Iterator[str]:
         yield f"  waiting       {record.did}: {record.waits_for or 'its transfer is not done yet'}"
     for dataset, why in outcome.kept.items():
         yield f"  kept          the rules of {dataset}: {why}"
-    for did in outcome.still_there[:SHOWN_FAILURES]:
-        yield f"  still there   {did}: the RSE has not deleted it yet"
+    for record in outcome.still_there[:SHOWN_FAILURES]:
+        yield f"  still there   {record.did}: the RSE has not deleted it yet"
     if outcome.analysis_error:
         yield f"  not used      {outcome.analysis_error.message}"
     for path, error in outcome.analysis.failures if outcome.analysis else ():
         yield f"  not used      {path.name}: {error.message}"
-
-
-def _bytes(files: Sequence[FileRecord]) -> int:
-    return sum(record.measure.size for record in files if record.measure)
-
-
-def _replicas(files: Sequence[FileRecord], what: str) -> int:
-    return sum(
-        getattr(replica, what) is not None
-        for record in files
-        for replica in record.replicas.values()
-    )

@@ -7,6 +7,7 @@
     ├── Interrupted                somebody asked us to stop
     ├── DeadlinePassed             the lake did not do it in time
     ├── LedgerError                the record on disk cannot be read, written or trusted
+    │   └── LedgerUnavailable      … now: it is held, its disk is full, its server is away
     ├── AnalysisFailed             a file read back is no ROOT file, or its figures cannot be made
     ├── DiskFull                   this machine's disk has no room: all files are concerned
     ├── LakeError                  the embedded lake
@@ -97,6 +98,12 @@ class LedgerError(InjectError):
     """The record on disk cannot be read, written or trusted."""
 
     code = "ledger"
+
+
+class LedgerUnavailable(LedgerError):
+    """Somebody else holds the ledger, its disk is full or its server away; it may work later."""
+
+    code = "ledger-unavailable"
 
 
 class AnalysisFailed(InjectError):

@@ -27,13 +27,15 @@ def seed_ledger(
     for rule in rules:
         of_dataset.setdefault(rule.dataset, []).append(rule)
     return {
-        record.did.name: {
-            "Scope": record.did.scope,
-            "Replicated": _replicated(record, of_dataset.get(record.dataset, ())),
-        }
+        record.did.name: seed_entry(record, of_dataset.get(record.dataset, ()))
         for record in files
         if record.measure is not None
     }
+
+
+def seed_entry(record: FileRecord, rules: Sequence[RuleRecord]) -> dict[str, object]:
+    """What the ledger holds under the name of one file, whose dataset has these rules."""
+    return {"Scope": record.did.scope, "Replicated": _replicated(record, rules)}
 
 
 def _replicated(record: FileRecord, rules: Sequence[RuleRecord]) -> Mapping[str, Entry]:

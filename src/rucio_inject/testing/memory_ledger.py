@@ -13,6 +13,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.story import advance, advance_rule, begin_file, begin_rule
+from rucio_inject.domain.usage import Usage
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -95,6 +96,15 @@ class MemoryLedger:
     def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
         """See the port."""
         return Counter(record.state for record in self.files(dataset=dataset))
+
+    def usage(self) -> Mapping[FileState, Usage]:
+        """See the port."""
+        used: dict[FileState, Usage] = {}
+        for record in self.files():
+            before = used.get(record.state, Usage(0, 0))
+            size = record.measure.size if record.measure else 0
+            used[record.state] = Usage(before.files + 1, before.bytes + size)
+        return used
 
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
         """See the port."""

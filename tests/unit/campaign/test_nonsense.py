@@ -257,4 +257,4 @@ def test_paths_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HOME", "/home/magic")
     campaign = load(tmp_path, GOOD + "output: ~/out\nledger: ~/l.json\n")
     assert campaign.output_folder == Path("/home/magic/out")
-    assert campaign.ledger_path == Path("/home/magic/l.json")
+    assert campaign.ledger_place == Path("/home/magic/l.json")

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -20,12 +21,12 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import Failure, FileRecord, FileState
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.story import advance, begin_file, begin_rule
-from rucio_inject.ledger.json_ledger import JsonLedger
-from rucio_inject.pipeline import Outcome
+from rucio_inject.outcome import Outcome, Totals
 from rucio_inject.ports import Analysis, Identity
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.testing.contracts.ledger import FILE, NOON, RUN, begun, found, life, rule_facts
 from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
 LAKE = Lake(Identity("magic", {}), "A", {"A": ("A",), "QOS=FAST": ("LAPP-FAST",)})
 STUCK = RuleView("r1", RUN, "QOS=FAST", 1, RuleState.STUCK, 1, 0, 1, None, "NO_SOURCES")
@@ -49,8 +50,22 @@ def failed(code: str) -> FileRecord:
     return replace(known, state=FileState.QUARANTINED, failure=failure)
 
 
-GONE = Outcome(1, [record(FileState.GONE)])
-MISMATCH = Outcome(1, [failed("checksum-mismatch")])
+def outcome_of(*files: FileRecord, **changes: Any) -> Outcome:
+    """What a run leaves that ends with these files."""
+    in_state = {s: [r for r in files if r.state is s] for s in FileState}
+    return Outcome(
+        1,
+        Totals.of(files),
+        failed=in_state[FileState.QUARANTINED],
+        waiting=in_state[FileState.REPLICATING],
+        still_there=in_state[FileState.EXPIRING],
+        **changes,
+    )
+
+
+GONE = outcome_of(record(FileState.GONE))
+MISMATCH = outcome_of(failed("checksum-mismatch"))
+MIXED = outcome_of(failed("checksum-mismatch"), record(FileState.EXPIRING))
 
 
 @pytest.mark.parametrize(
@@ -80,20 +95,15 @@ def test_the_exit_code_of_an_error(error: e.InjectError, code: int) -> None:
         (GONE, 0),
         (replace(GONE, changed=False), 0),
         (replace(GONE, skipped=1), 3),
-        (Outcome(1, [failed("conflict")]), 3),
+        (outcome_of(failed("conflict")), 3),
         (replace(GONE, kept={RUN: "why"}), 3),
         (replace(GONE, analysis_error=e.AnalysisFailed("x")), 3),
-        (Outcome(1, [record(FileState.REPLICATING)]), 5),
-        (Outcome(1, [record(FileState.EXPIRING)]), 5),
-        (Outcome(1, [record(FileState.REPLICATING)], not_ok=[STUCK]), 7),
+        (outcome_of(record(FileState.REPLICATING)), 5),
+        (outcome_of(record(FileState.EXPIRING)), 5),
+        (outcome_of(record(FileState.REPLICATING), not_ok=[STUCK]), 7),
         (MISMATCH, 4),
         (
-            replace(
-                MISMATCH,
-                not_ok=[STUCK],
-                files=[*MISMATCH.files, record(FileState.EXPIRING)],
-                skipped=1,
-            ),
+            replace(MIXED, not_ok=[STUCK], skipped=1),
             4,
         ),
     ],
@@ -159,10 +169,9 @@ def test_why_names_were_skipped_is_told_once_and_at_the_end() -> None:
 
 def test_the_summary_tells_what_is_wrong() -> None:
     outcome = replace(
-        MISMATCH,
+        MIXED,
         not_ok=[STUCK],
         kept={RUN: "1 of its 2 files are not verified"},
-        files=[*MISMATCH.files, record(FileState.EXPIRING)],
         skipped=1,
         analysis=Analysis("h", 1, 2, (), ((Path("x.root"), e.AnalysisFailed("no tree")),)),
     )
@@ -181,18 +190,13 @@ def test_the_summary_tells_what_is_wrong() -> None:
 
 
 def test_many_failures_are_summed_up() -> None:
-    text = "\n".join(as_text(report(Outcome(1, [failed("conflict")] * 30))))
+    text = "\n".join(as_text(report(outcome_of(*[failed("conflict")] * 30))))
     assert text.count("the reason") == 20
     assert "and 10 more" in text
 
 
 def test_the_json_summary_is_json() -> None:
-    outcome = replace(
-        MISMATCH,
-        not_ok=[STUCK],
-        kept={RUN: "why"},
-        files=[*MISMATCH.files, record(FileState.EXPIRING)],
-    )
+    outcome = replace(MIXED, not_ok=[STUCK], kept={RUN: "why"})
     told = json.loads(json.dumps(as_json(report(outcome))))
     assert (told["schema"], told["exit_code"], told["files"]) == (
         1,
@@ -206,10 +210,8 @@ def test_the_json_summary_is_json() -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> JsonLedger:
-    ledger = JsonLedger(tmp_path / "magic.json", "magic")
-    ledger.__enter__()
-    return ledger
+def ledger() -> MemoryLedger:
+    return MemoryLedger(Shelf())
 
 
 def long_names(count: int) -> list[DID]:
@@ -218,7 +220,7 @@ def long_names(count: int) -> list[DID]:
     return [DID("MAGIC_PIC_BRUZZESE", name.format(number)) for number in range(count)]
 
 
-def test_the_live_table_fits_100_columns(ledger: JsonLedger) -> None:
+def test_the_live_table_fits_100_columns(ledger: MemoryLedger) -> None:
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=True, color_system=None)
     dids = long_names(1200)
@@ -233,10 +235,8 @@ def test_the_live_table_fits_100_columns(ledger: JsonLedger) -> None:
     assert any("STUCK 1" in line for line in lines)
     assert max(len(line.rstrip()) for line in lines) <= 100
 
-    ledger.__exit__(None, None, None)
 
-
-def test_plain_progress_has_a_line_a_milestone(ledger: JsonLedger) -> None:
+def test_plain_progress_has_a_line_a_milestone(ledger: MemoryLedger) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=False)
     ledger.record([begun(), found(FILE)])
@@ -254,10 +254,9 @@ def test_plain_progress_has_a_line_a_milestone(ledger: JsonLedger) -> None:
     assert sum("read back" in line for line in lines) == 1
     assert lines[-1].endswith("magic:a.root is not at A: a [bold]reason[/bold]")
     assert lines[0].startswith("2026-03-01T12:00:00Z ")
-    ledger.__exit__(None, None, None)
 
 
-def test_plain_progress_leaves_reasons_to_the_summary(ledger: JsonLedger) -> None:
+def test_plain_progress_leaves_reasons_to_the_summary(ledger: MemoryLedger) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=False)
     failed = [
@@ -277,7 +276,6 @@ def test_plain_progress_leaves_reasons_to_the_summary(ledger: JsonLedger) -> Non
         "skipped: 2 names",
     ]
     assert skips.reasons == ["a reason"] * 2
-    ledger.__exit__(None, None, None)
 
 
 def test_good_news_is_no_trouble() -> None:

@@ -70,11 +70,12 @@ def test_the_same_again_changes_nothing(world: World) -> None:
 
 
 def test_a_new_cycle_has_new_files(world: World) -> None:
-    first = {record.did for record in world.run().files}
+    world.run()
+    first = {record.did for record in world.files()}
     outcome = world.run(new_cycle=True)
     assert outcome.cycle == 2
     assert dict(outcome.by_state) == {FileState.GONE: 2}
-    assert first.isdisjoint(record.did for record in outcome.files)
+    assert first.isdisjoint(record.did for record in world.files())
     world.assert_all_is_gone()
 
 
@@ -99,15 +100,15 @@ def test_without_an_end_everything_stays(world: World) -> None:
 def test_real_files_stay_at_their_source(world: World, inbox: Path) -> None:
     outcome = world.run()
     assert dict(outcome.by_state) == {FileState.GONE: 3}
-    assert {record.source for record in outcome.files} == {SourceCopy.KEPT}
+    assert {record.source for record in world.files()} == {SourceCopy.KEPT}
     assert sorted(path.name for path in inbox.iterdir()) == sorted(NAMES)
 
 
 def test_real_files_are_freed_when_asked_for(world: World, inbox: Path) -> None:
     world.changes |= {"end": None}
     world.changes["source"]["free"] = True
-    outcome = world.run()
-    assert {record.source for record in outcome.files} == {SourceCopy.FREED}
+    world.run()
+    assert {record.source for record in world.files()} == {SourceCopy.FREED}
     assert list(inbox.iterdir()) == []
     assert world.broken() == []
     assert all(world.lake.content(CRAB, rse) for rse in HOLDERS)
@@ -176,7 +177,7 @@ class TestWhatIsThereAlready:
         world.changes["end"] = None
         outcome = world.run()
         assert dict(outcome.by_state) == {FileState.VERIFIED: 3}
-        (crab,) = [record for record in outcome.files if record.did == CRAB]
+        (crab,) = [record for record in world.files() if record.did == CRAB]
         assert (crab.adopted, crab.uploaded_at) == (True, None)
         assert world.lake.registrations.count(CRAB) == 1
 

@@ -1,0 +1,194 @@
+"""One run of a campaign at a time, over machines: a row that its holder renews.
+
+Time decides only when somebody else may take a lease over, never whether a write is allowed. Every
+write checks in its own transaction that the row still bears our token, and locks it. So a run that
+was stopped, suspended or cut off for longer than its lease lasts can go on if nobody took over, and
+otherwise writes nothing; and since intents are on disk before their effects, it can begin nothing
+new in the lake either. Clocks that jump or differ make a take-over early or late, but never unsafe.
+
+The times are the database server's own on PostgreSQL: one clock for all machines. SQLite has no
+server; there it is the machine's clock. Who waits for a lease trusts none of them: a lease whose
+row has not changed for as long as it lasts, counted without a clock that can be set, is dead.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    cast,
+    delete,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from rucio_inject.domain.errors import LedgerError, LedgerUnavailable
+from rucio_inject.ledger.engine import Database
+from rucio_inject.ledger.holder import Holder, is_gone, this_process
+from rucio_inject.ledger.tables import campaigns, leases
+from rucio_inject.ports import Clock
+
+LEASE_SECONDS = 60.0
+_PAUSE = 1.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A lease as somebody holds it; times in microseconds since 1970."""
+
+    token: str
+    holder: Holder
+    acquired_at: int
+    expires_at: int
+
+
+class Lease:
+    """The right to write one campaign's ledger."""
+
+    def __init__(
+        self, database: Database, campaign: int, clock: Clock, seconds: float = LEASE_SECONDS
+    ) -> None:
+        self._database = database
+        self._campaign = campaign
+        self._clock = clock
+        self._seconds = seconds
+        self._token = secrets.token_hex(16)
+        self._ended = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    def acquire(self, wait: float = 0) -> None:
+        """Take the lease, and keep renewing it until `release`.
+
+        LedgerUnavailable, which names the holder, if somebody else still has it after `wait`
+        seconds.
+        """
+        begun = unchanged_since = self._clock.monotonic()
+        seen: _Row | None = None
+        while True:
+            row = self._try(dead=seen if self._unchanged(unchanged_since) else None)
+            if row is None:
+                break
+            now = self._clock.monotonic()
+            if row != seen:
+                seen, unchanged_since = row, now
+            if now - begun >= wait:
+                raise self._in_use(row)
+            self._clock.wait(min(_PAUSE, wait - (now - begun)))
+        self._renewer = threading.Thread(target=self._keep, name="ledger lease", daemon=True)
+        self._renewer.start()
+
+    def hold(self, connection: Connection) -> None:
+        """Check, inside a transaction that writes, that the lease is ours until that has ended,
+        and renew it. LedgerError if somebody took it over."""
+        self._lock(connection)
+        ours = (leases.c.campaign == self._campaign) & (leases.c.token == self._token)
+        renewed = update(leases).where(ours).values(expires_at=self._now() + self._microseconds())
+        if connection.execute(renewed).rowcount != 1:
+            row = self._row(connection)
+            by = f" by {row.holder.name}" if row else ""
+            raise LedgerError(
+                f"ledger {self._database.place} was taken over{by}: this run may write no more",
+                hint="it was taken for dead, as it did not renew its lease in time;"
+                " let that run go on, and start no other one beside it",
+            )
+
+    def renew(self) -> None:
+        """Put the lease's end off. LedgerError if it is lost, or the database cannot be written."""
+        with self._database.writing() as connection:
+            self.hold(connection)
+
+    def release(self) -> None:
+        """Give the lease back, if it is still ours."""
+        self._ended.set()
+        if self._renewer is not None:
+            self._renewer.join()
+        # What cannot be given back is taken over from us, once we are gone.
+        with suppress(LedgerError), self._database.writing() as connection:
+            connection.execute(
+                delete(leases)
+                .where(leases.c.campaign == self._campaign)
+                .where(leases.c.token == self._token)
+            )
+
+    def _keep(self) -> None:
+        # Not the clock's wait: that ends when a stop is asked for, and a run that winds down
+        # needs its lease still.
+        while not self._ended.wait(self._seconds / 3):
+            # A database that is away may be back at the next third; a lease that is lost is
+            # noticed by the next write, which is the one that may not happen.
+            with suppress(LedgerError):
+                self.renew()
+
+    def _unchanged(self, since: float) -> bool:
+        return self._clock.monotonic() - since >= self._seconds
+
+    def _try(self, dead: _Row | None) -> _Row | None:
+        """Take the lease if it is free, or `dead`; otherwise who has it."""
+        with self._database.writing() as connection:
+            self._lock(connection)
+            row = self._row(connection)
+            now = connection.execute(select(self._now())).scalar_one()
+            if row is not None and row.expires_at > now and row != dead and not is_gone(row.holder):
+                return row
+            us = this_process()
+            connection.execute(delete(leases).where(leases.c.campaign == self._campaign))
+            connection.execute(
+                insert(leases).values(
+                    campaign=self._campaign,
+                    token=self._token,
+                    holder=us.name,
+                    place=us.place,
+                    process=us.process,
+                    acquired_at=now,
+                    expires_at=now + self._microseconds(),
+                )
+            )
+            return None
+
+    def _lock(self, connection: Connection) -> None:
+        """Everybody locks the campaign first: of two who find its lease free only one takes it,
+        and no two who write wait for each other's rows. (SQLite locks all of the file anyway.)"""
+        mine = campaigns.c.id == self._campaign
+        connection.execute(select(campaigns.c.id).where(mine).with_for_update(key_share=True))
+
+    def _row(self, connection: Connection) -> _Row | None:
+        row = connection.execute(
+            select(leases).where(leases.c.campaign == self._campaign)
+        ).one_or_none()
+        if row is None:
+            return None
+        holder = Holder(row.holder, row.place, row.process)
+        return _Row(row.token, holder, row.acquired_at, row.expires_at)
+
+    def _microseconds(self) -> int:
+        return int(self._seconds * 1_000_000)
+
+    def _now(self) -> ColumnElement[int]:
+        if self._database.is_sqlite:
+            return literal((self._clock.now() - _EPOCH) // timedelta(microseconds=1), BigInteger)
+        return cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+
+    def _in_use(self, row: _Row) -> LedgerUnavailable:
+        return LedgerUnavailable(
+            f"ledger {self._database.place} is in use by {row.holder.name}"
+            f" since {_shown(row.acquired_at)}, with a lease until {_shown(row.expires_at)}",
+            hint="wait until that run has ended, or give this one a ledger of its own;"
+            " a run that was killed loses its lease by itself",
+        )
+
+
+def _shown(microseconds: int) -> str:
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

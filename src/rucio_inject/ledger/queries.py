@@ -1,0 +1,176 @@
+"""What the ledger is asked, as SQL: files in pages, numbers, stories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    bindparam,
+    func,
+    select,
+    union_all,
+)
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.facts import Fact
+from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.usage import Usage
+from rucio_inject.ledger.engine import Database
+from rucio_inject.ledger.fact_json import fact_from, file_from
+from rucio_inject.ledger.tables import campaigns, events, files
+
+PAGE = 500
+"""Rows read at a time: what is in memory does not grow with the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFact:
+    """A fact as it is on record: `sequence` grows in the order of recording."""
+
+    sequence: int
+    at: datetime
+    kind: str
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which files of a campaign: of one cycle (None: the one begun last), in some states (None:
+    in any), of one dataset (None: of any)."""
+
+    campaign: int
+    cycle: int | None = None
+    states: Collection[FileState] | None = None
+    dataset: DID | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """All but the states, as conditions on a file's row."""
+        cycle = cycle_begun_last(self.campaign) if self.cycle is None else self.cycle
+        chosen = [files.c.campaign == self.campaign, files.c.cycle == cycle]
+        if self.dataset is not None:
+            chosen.append(files.c.dataset == str(self.dataset))
+        return chosen
+
+
+def cycle_begun_last(campaign: int) -> ScalarSelect[int]:
+    """The number of the campaign's cycle, for use in another statement."""
+    return select(campaigns.c.cycle).where(campaigns.c.id == campaign).scalar_subquery()
+
+
+def files_of(
+    database: Database, choice: Choice, changes: Callable[[], int]
+) -> Iterator[FileRecord]:
+    """The files of a choice in the order in which they were found, in pages.
+
+    `changes` counts what was recorded by this process: a file of a page that was read before the
+    last change is asked for again, so that each comes as it is at that moment.
+    """
+    states = tuple(FileState) if choice.states is None else tuple(choice.states)
+    named = files.c.state.in_([state.value for state in states])
+    chosen_still = select(files.c.record).where(
+        files.c.id == bindparam("row"), *choice.conditions(), named
+    )
+    last = 0
+    while states:
+        then = changes()
+        with database.reading() as connection:
+            page = _page(connection, choice, states, last)
+        for row, did, text in page:
+            if changes() == then:
+                yield file_from(text, did)
+                continue
+            with database.reading() as connection:
+                now = connection.execute(chosen_still, {"row": row}).scalar_one_or_none()
+            if now is not None:
+                yield file_from(now, did)
+        if len(page) < PAGE:
+            return
+        last = page[-1][0]
+
+
+def _page(
+    connection: Connection, choice: Choice, states: Sequence[FileState], last: int
+) -> list[tuple[int, str, str]]:
+    # One short look into the index for each state. Asked for several states at once, a database
+    # would have to sort all of their files for each page, or read those of other states, too.
+    heads = [
+        select(files.c.id)
+        .where(*choice.conditions(), files.c.state == state.value, files.c.id > last)
+        .order_by(files.c.id)
+        .limit(PAGE)
+        .subquery()
+        for state in states
+    ]
+    ids = union_all(*(select(head.c.id) for head in heads)).order_by("id").limit(PAGE).subquery()
+    rows = connection.execute(
+        select(files.c.id, files.c.scope, files.c.name, files.c.record)
+        .where(files.c.id.in_(select(ids.c.id)))
+        .order_by(files.c.id)
+    )
+    return [(row, f"{scope}:{name}", record) for row, scope, name, record in rows]
+
+
+def usage_by_state(connection: Connection, choice: Choice) -> Mapping[FileState, Usage]:
+    """How many files of a choice are in each state, and their bytes as far as they are measured;
+    a state without a file is left out."""
+    rows = connection.execute(
+        select(files.c.state, func.count(), func.coalesce(func.sum(files.c.size), 0))
+        .where(*choice.conditions())
+        .group_by(files.c.state)
+    )
+    # PostgreSQL gives sums as decimals.
+    found = {FileState(state): Usage(count, int(size)) for state, count, size in rows}
+    return {state: found[state] for state in FileState if state in found}
+
+
+def counts_by_state(connection: Connection, choice: Choice) -> Mapping[FileState, int]:
+    """How many files of a choice are in each state; a state without a file is left out."""
+    rows = connection.execute(
+        select(files.c.state, func.count()).where(*choice.conditions()).group_by(files.c.state)
+    )
+    found = {FileState(state): count for state, count in rows}
+    return {state: found[state] for state in FileState if state in found}
+
+
+def datasets_with(connection: Connection, choice: Choice) -> list[DID]:
+    """Datasets with a file of a choice, in the order in which these were found."""
+    states = [state.value for state in choice.states or ()]
+    rows = connection.execute(
+        select(files.c.dataset)
+        .where(*choice.conditions(), files.c.state.in_(states))
+        .group_by(files.c.dataset)
+        .order_by(func.min(files.c.id))
+    )
+    return [DID.parse(dataset) for dataset in rows.scalars()]
+
+
+def cycles_with_files(connection: Connection, campaign: int) -> list[int]:
+    """Numbers of the cycles that have files, in order."""
+    rows = connection.execute(
+        select(files.c.cycle).where(files.c.campaign == campaign).distinct().order_by(files.c.cycle)
+    )
+    return list(rows.scalars())
+
+
+def facts_about(database: Database, campaign: int, subject: str) -> Iterator[StoredFact]:
+    """Every fact about a DID or a rule, in the order of recording, in pages."""
+    last = 0
+    while True:
+        with database.reading() as connection:
+            page = connection.execute(
+                select(events.c.id, events.c.at, events.c.kind, events.c.fact)
+                .where(events.c.campaign == campaign)
+                .where(events.c.subject == subject, events.c.id > last)
+                .order_by(events.c.id)
+                .limit(PAGE)
+            ).all()
+        for row, at, kind, text in page:
+            yield StoredFact(row, datetime.fromisoformat(at), kind, fact_from(kind, text))
+        if len(page) < PAGE:
+            return
+        last = page[-1][0]

@@ -1,0 +1,86 @@
+"""What a run left, in numbers, and everything that is not as it should be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import AnalysisFailed
+from rucio_inject.domain.injection import FileRecord, FileState, reached
+from rucio_inject.domain.rule import RuleView
+from rucio_inject.ports import Analysis
+
+LISTED = 1000
+"""Files of a kind that an outcome lists; of more it has the numbers only."""
+
+
+@dataclass
+class Totals:
+    """A cycle in numbers, counted in one pass over its files. Bytes are of measured files;
+    `failures` counts codes, `datasets` those with a registered file."""
+
+    by_state: Counter[FileState] = field(default_factory=Counter)
+    bytes: int = 0
+    bytes_injected: int = 0
+    datasets: set[DID] = field(default_factory=set)
+    replicas_read_back: int = 0
+    replicas_verified: int = 0
+    replicas_gone: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, files: Iterable[FileRecord]) -> Totals:
+        """Count some files."""
+        totals = cls()
+        for record in files:
+            totals.count(record)
+        return totals
+
+    def count(self, record: FileRecord) -> None:
+        """Count one more."""
+        size = record.measure.size if record.measure else 0
+        read_back = sum(known.read_back_at is not None for known in record.replicas.values())
+        self.by_state[record.state] += 1
+        self.bytes += size
+        self.replicas_read_back += read_back
+        self.replicas_gone += sum(known.gone_at is not None for known in record.replicas.values())
+        if record.failure is not None:
+            self.failures[record.failure.code] += 1
+        if reached(record.state, FileState.REGISTERED):
+            self.bytes_injected += size
+            self.datasets.add(record.dataset)
+        if reached(record.state, FileState.VERIFIED):
+            self.replicas_verified += read_back
+
+    def that_reached(self, state: FileState) -> int:
+        """How many files have come as far as a state."""
+        return sum(count for have, count in self.by_state.items() if reached(have, state))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run left.
+
+    `failed` were set aside, `waiting` are not yet where their rules want them, `still_there` have
+    rules that ended and are on some RSE still: of each the first `LISTED`. `kept` are datasets
+    whose rules were not ended, with the reason.
+    """
+
+    cycle: int
+    totals: Totals
+    failed: Sequence[FileRecord] = ()
+    waiting: Sequence[FileRecord] = ()
+    still_there: Sequence[FileRecord] = ()
+    skipped: int = 0
+    changed: bool = True
+    not_ok: Sequence[RuleView] = ()
+    kept: Mapping[DID, str] = field(default_factory=dict)
+    analysis: Analysis | None = None
+    analysis_error: AnalysisFailed | None = None
+
+    @property
+    def by_state(self) -> Mapping[FileState, int]:
+        """How many files are in each state."""
+        return self.totals.by_state
