@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check format bench clean install
+.PHONY: help demo test check faults format clean install
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -21,6 +21,9 @@ check: $(VENV)/.dev  ## format, lint, types, floors; unit, contract and property
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -q -n auto tests/unit tests/contract tests/property
+
+faults: $(VENV)/.dev  ## kill, cut off and starve runs on a real lake, and prove that nothing is lost
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 format: $(VENV)/.dev  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
