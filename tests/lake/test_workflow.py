@@ -44,6 +44,7 @@ def test_a_campaign_from_its_files_to_their_end(
 ) -> None:
     keys = campaign("whole", 5, source=SOURCE, access={"analyse": True}, end=None)
     keys["rse_attributes"] = {"PIC-INJECT": {"greedyDeletion": False}}
+    keys["seed_ledger"] = "whole.json"
 
     injected = bench.run(keys)
     assert injected.code == 0, injected.err
