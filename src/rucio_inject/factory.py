@@ -232,6 +232,14 @@ def make_pipeline(
         free=FreeSources(
             journal,
             catalogue,
+            AccessFiles(
+                journal,
+                catalogue,
+                ports.storage,
+                folder=folders.read_back,
+                workers=access.workers,
+                keep=False,
+            ),
             made_in=folders.source,
             real_ones_too=getattr(campaign.source, "free", False),
         ),

@@ -316,6 +316,10 @@ class Storage(Protocol):
     ReplicaMissing for what should be there and is not.
     """
 
+    def taken(self, rse: str, did: DID) -> str | None:
+        """The PFN under which `put` would store a DID, if something lies there; None if not."""
+        ...
+
     def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
         """Store a local file as a DID's replica; gives its PFN.
 

@@ -242,6 +242,11 @@ class FileGone(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFreeing(FileFact):
+    """Intent: the source copy is about to be removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFreed(FileFact):
     """The source copy was removed; only ever after the file was verified."""
 

@@ -58,16 +58,18 @@ MOVES: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
 """Where a file may go as more is proved, or as it fails."""
 # Once its end is asked for there is no way back.
 _TO_BE_BROUGHT, _TO_BE_ORGANISED = FileState.MEASURED, FileState.REGISTERED
+_TO_BE_AWAITED = FileState.REPLICATING
 BACK: Mapping[FileState, frozenset[FileState]] = MappingProxyType(
     {
         FileState.UPLOADED: frozenset({_TO_BE_BROUGHT}),
         FileState.REGISTERED: frozenset({_TO_BE_BROUGHT}),
         FileState.REPLICATING: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED}),
-        FileState.REPLICATED: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED}),
-        FileState.VERIFIED: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED}),
+        FileState.REPLICATED: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED, _TO_BE_AWAITED}),
+        FileState.VERIFIED: frozenset({_TO_BE_BROUGHT, _TO_BE_ORGANISED, _TO_BE_AWAITED}),
     }
 )
-"""Where a file may go when somebody took away, behind our back, what was proved."""
+"""Where a file may go when somebody took away, behind our back, what was proved, or when more is
+promised than was."""
 ORDER: tuple[FileState, ...] = tuple(_FORWARD)
 
 
@@ -81,6 +83,8 @@ class SourceCopy(StrEnum):
 
     KEPT = "KEPT"
     """Still there, or at least not removed by us."""
+    FREEING = "FREEING"
+    """About to be removed by us; a crash may have kept off the record that it was."""
     FREED = "FREED"
     """Removed by us, after the file was verified."""
 

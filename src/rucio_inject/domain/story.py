@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.errors import LedgerError
@@ -95,8 +94,10 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
             return _expiring(record)
         case f.FileGone():
             return _moved(record, FileState.GONE)
+        case f.SourceFreeing():
+            return replace(_given_up(record), source=SourceCopy.FREEING)
         case f.SourceFreed():
-            return _freed(record, fact.at)
+            return replace(_given_up(record), source=SourceCopy.FREED, freed_at=fact.at)
         case f.FileFailed():
             came_from = record.failure.came_from if record.failure else record.state
             failure = Failure(fact.code, fact.reason, fact.hint, came_from, fact.at)
@@ -142,14 +143,17 @@ def _set_back(record: FileRecord, state: FileState) -> FileRecord:
     if state is FileState.MEASURED:
         # What we wrote and did not register is ours to overwrite; what was registered is not.
         begun = record.upload_begun_at if record.state is FileState.UPLOADED else None
-        return replace(moved, replicas={}, adopted=False, upload_begun_at=begun)
+        kept = SourceCopy.KEPT
+        return replace(moved, replicas={}, adopted=False, upload_begun_at=begun, source=kept)
+    if state is FileState.REPLICATING:
+        return moved
     at_upload = {rse: r for rse, r in record.replicas.items() if rse == record.upload_rse}
     proofless = {rse: replace(r, read_back=None, read_back_at=None) for rse, r in at_upload.items()}
     return replace(moved, replicas=proofless)
 
 
 def _expiring(record: FileRecord) -> FileRecord:
-    if record.source is SourceCopy.FREED and not record.generated:
+    if record.source is not SourceCopy.KEPT and not record.generated:
         raise LedgerError(f"{record.did} is to end, but its source was freed: these are all copies")
     return _moved(record, FileState.EXPIRING)
 
@@ -163,7 +167,8 @@ def _verified(record: FileRecord) -> FileRecord:
     return _moved(record, FileState.VERIFIED)
 
 
-def _freed(record: FileRecord, at: datetime) -> FileRecord:
+def _given_up(record: FileRecord) -> FileRecord:
+    """The record, if its source may go."""
     # Past VERIFIED the replicas are on their way to their end: a real source is then the last copy.
     safe = (
         reached(record.state, FileState.VERIFIED)
@@ -172,7 +177,7 @@ def _freed(record: FileRecord, at: datetime) -> FileRecord:
     )
     if not safe:
         raise LedgerError(f"the source of {record.did} is given up while it is {record.state}")
-    return replace(record, source=SourceCopy.FREED, freed_at=at)
+    return record
 
 
 def _retried(record: FileRecord) -> FileRecord:

@@ -65,6 +65,13 @@ class RucioStorage:
             finally:
                 protocol.close()
 
+    def taken(self, rse: str, did: DID) -> str | None:
+        """See the port."""
+        doing = f"cannot look for {did} at {rse}"
+        with self._protocol(doing, rse, "write") as protocol:
+            pfn = self._new_pfn(doing, rse, did, protocol)
+            return pfn if self._shows(doing, rse, pfn, protocol) else None
+
     def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
         """See the port."""
         doing = f"cannot store {did} at {rse}"

@@ -106,6 +106,6 @@ class CompareWithCatalogue:
             did=record.did,
             rse=self._rse,
             pfn=replica.pfn,
-            # An upload of ours whose outcome was lost is no adoption.
-            adopted=record.upload_begun_at is None,
+            # Ours is only what we may have registered ourselves, with the answer lost.
+            adopted=record.state is not FileState.UPLOADED,
         )

@@ -10,6 +10,7 @@ from rucio_inject.domain.errors import NameRefused, NothingToInject
 from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Source, SourceFile
+from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.unchanged import changed
 
@@ -45,6 +46,7 @@ class Discover:
         A file that is on record already stays as it is, unless it had failed: then it goes on
         from where it came from, since asking again is what a person does who has mended the cause.
         """
+        self._retry()
         skipped = 0
         facts: list[Fact] = []
         taken: dict[DID, str] = {}
@@ -60,6 +62,12 @@ class Discover:
                 facts = []
         self._journal.tell(facts)
         return skipped
+
+    def _retry(self) -> None:
+        """Let failed files go on; one that is in the lake needs its source no more."""
+        for files in batches(self._journal.ledger.files({FileState.QUARANTINED})):
+            now = self._journal.clock.now()
+            self._journal.tell(FileRetried(at=now, did=record.did) for record in files)
 
     def _offered(self) -> Iterator[SourceFile]:
         """What the source offers; a source that was emptied since is no mistake."""
@@ -99,8 +107,6 @@ class Discover:
                 metadata=place.metadata,
             )
         _refuse_other_place(record, place)
-        if record.state is FileState.QUARANTINED:
-            return FileRetried(at=now, did=place.did)
         return None
 
     def _skipped(self, path: str, error: NameRefused) -> NameSkipped:

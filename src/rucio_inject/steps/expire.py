@@ -78,7 +78,7 @@ class EndRules:
 
     def _not_ours(self, dataset: DID, inside: Sequence[FileRecord]) -> str | None:
         """Why the end is not ours to give, as far as the record tells; None if it is."""
-        if any(r.source is SourceCopy.FREED and not r.generated for r in inside):
+        if any(r.source is not SourceCopy.KEPT and not r.generated for r in inside):
             return "its sources were freed, so these replicas are the only copies"
         if any(record.adopted for record in inside):
             return "it holds files that were in the lake before this campaign"
@@ -166,7 +166,8 @@ class ConfirmGone:
             gone = {rse for rse in record.replicas if self._gone(record, rse, found)}
             news = sorted(gone.intersection(replicas_left(record.replicas)))
             facts += [ReplicaGone(at=now, did=record.did, rse=rse) for rse in news]
-            if len(gone) == len(record.replicas):
+            # Nor may a replica that was promised once, and is on record no more, be left.
+            if len(gone) == len(record.replicas) and not (found and found.replicas):
                 facts.append(FileGone(at=now, did=record.did))
         self._journal.tell(facts)
 

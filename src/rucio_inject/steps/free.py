@@ -12,9 +12,10 @@ from rucio_inject.domain.errors import (
     SourceUnreadable,
     StorageRefused,
 )
-from rucio_inject.domain.facts import SourceFreed
+from rucio_inject.domain.facts import SourceFreed, SourceFreeing
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
+from rucio_inject.steps.access import AccessFiles
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import measure_file
@@ -28,11 +29,20 @@ class FreeSources:
     """Removes source copies of verified files: generated ones, and others if asked to."""
 
     def __init__(
-        self, journal: Journal, catalogue: Catalogue, *, made_in: Path, real_ones_too: bool
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        access: AccessFiles,
+        *,
+        made_in: Path,
+        real_ones_too: bool,
     ) -> None:
-        """`made_in`: the folder of generated files; none of them is removed anywhere else."""
+        """`access` reads replicas back; `made_in` is the folder of generated files: none of them
+        is removed anywhere else."""
         self._journal = journal
         self._catalogue = catalogue
+        self._access = access
+        self._began = journal.clock.now()
         self._made_in = made_in
         self._real_ones_too = real_ones_too
 
@@ -41,7 +51,7 @@ class FreeSources:
         not let us remove."""
         refused: list[StorageRefused] = []
         for files in batches(self._journal.ledger.files(PROVED)):
-            kept = [record for record in files if record.source is SourceCopy.KEPT]
+            kept = [record for record in files if record.source is not SourceCopy.FREED]
             made = [r for r in kept if r.generated and Path(r.path).is_relative_to(self._made_in)]
             safe = self._safe([r for r in kept if not r.generated]) if self._real_ones_too else []
             refused += [error for record in (*made, *safe) if (error := self._remove(record))]
@@ -52,10 +62,14 @@ class FreeSources:
     def _safe(self, files: Sequence[FileRecord]) -> list[FileRecord]:
         """Real files whose every replica is there now, and that are still what was injected.
 
-        What was proved may have been proved weeks ago, and by a campaign that has changed since.
+        What was proved by an earlier run, perhaps weeks ago and by a campaign that has changed
+        since, is read back once more.
         """
         ending = ending_datasets(self._journal.ledger)
         proved = [r for r in files if r.state in VERIFIED and r.dataset not in ending]
+        stale = [record for record in proved if not self._is_fresh(record)]
+        still_good = self._access.again(stale)
+        proved = [record for record in proved if record not in stale or record.did in still_good]
         known = self._catalogue.look_up([record.did for record in proved]) if proved else {}
         safe: list[FileRecord] = []
         for record in proved:
@@ -67,9 +81,16 @@ class FreeSources:
                 self._journal.tell([self._journal.failed(record.did, error)])
         return safe
 
+    def _is_fresh(self, record: FileRecord) -> bool:
+        """Whether every replica was read back in this run."""
+        times = [replica.read_back_at for replica in record.replicas.values()]
+        return all(at is not None and at > self._began for at in times)
+
     def _remove(self, record: FileRecord) -> StorageRefused | None:
         self._journal.clock.check()
         path = Path(record.path)
+        if record.source is SourceCopy.KEPT:
+            self._journal.tell([SourceFreeing(at=self._journal.clock.now(), did=record.did)])
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -7,7 +7,14 @@ from itertools import pairwise
 
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import InjectError
-from rucio_inject.domain.facts import CollectionAsked, FileOrganised, RuleAsked, RuleGone, RuleMade
+from rucio_inject.domain.facts import (
+    CollectionAsked,
+    FileOrganised,
+    FileSetBack,
+    RuleAsked,
+    RuleGone,
+    RuleMade,
+)
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Catalogue, Ledger
@@ -51,7 +58,7 @@ class Organise:
         ending = ending_datasets(self._journal.ledger)
         under_way = [d for d in self._journal.ledger.datasets(UNDER_WAY) if d not in ending]
         for datasets in batches(under_way):
-            for dataset, error in self._make_rules(datasets).items():
+            for dataset, error in self._make_rules(datasets, promise_more=True).items():
                 self._refused_rules(dataset, error)
         for files in batches(self._journal.ledger.files({FileState.REGISTERED})):
             self._journal.clock.check()
@@ -114,9 +121,14 @@ class Organise:
                 contents.setdefault(parent, {})[child] = None
         self._catalogue.attach({parent: tuple(children) for parent, children in contents.items()})
 
-    def _make_rules(self, datasets: Sequence[DID]) -> Mapping[DID, InjectError]:
+    def _make_rules(
+        self, datasets: Sequence[DID], *, promise_more: bool = False
+    ) -> Mapping[DID, InjectError]:
         """Ask for the rules that datasets do not have; an existing one is adopted. Gives datasets
-        that Rucio refused a rule to: one bad RSE does not keep the others from getting theirs."""
+        that Rucio refused a rule to: one bad RSE does not keep the others from getting theirs.
+
+        `promise_more`: what was proved of their files is less than is promised from now on.
+        """
         lacking = [dataset for dataset in datasets if dataset not in self._ruled]
         if not lacking:
             return {}
@@ -125,17 +137,28 @@ class Organise:
         promised = self._promised(frozenset(lacking), {view.rule_id for view in views})
         refused: dict[DID, InjectError] = {}
         for dataset in lacking:
-            for request in self._rules:
+            keys = {(dataset, r.rse_expression, r.copies): r for r in self._rules}
+            asked = {key: request for key, request in keys.items() if key not in promised}
+            if asked and promise_more:
+                self._wait_again(dataset)
+            for key, request in asked.items():
                 self._journal.clock.check()
-                key = (dataset, request.rse_expression, request.copies)
-                if key in promised:
-                    continue
                 try:
                     self._ask(dataset, request, there_before=key in live)
                 except REFUSALS as error:
                     refused[dataset] = error
         self._ruled.update(dataset for dataset in lacking if dataset not in refused)
         return refused
+
+    def _wait_again(self, dataset: DID) -> None:
+        """Files that were proved wait for the new rule, too; on record before it is asked for."""
+        proved = {FileState.REPLICATED, FileState.VERIFIED}
+        for files in batches(self._journal.ledger.files(proved, dataset=dataset)):
+            now, why = self._journal.clock.now(), "its dataset gets another rule"
+            self._journal.tell(
+                FileSetBack(at=now, did=r.did, state=FileState.REPLICATING, reason=why)
+                for r in files
+            )
 
     def _promised(
         self, datasets: frozenset[DID], live: Collection[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotFound, ReplicaMissing
@@ -67,7 +68,7 @@ class Recheck:
             if record.state is FileState.REGISTERED:
                 return None
             state = FileState.REGISTERED
-        elif record.source is SourceCopy.KEPT:
+        elif record.source is SourceCopy.KEPT or _is_there_yet(record):
             state = FileState.MEASURED
         else:
             lost = ReplicaMissing(
@@ -76,3 +77,8 @@ class Recheck:
             )
             return self._journal.failed(record.did, lost)
         return FileSetBack(at=at, did=record.did, state=state, reason=reason)
+
+
+def _is_there_yet(record: FileRecord) -> bool:
+    """Whether a source that was about to be removed never was."""
+    return record.source is SourceCopy.FREEING and Path(record.path).exists()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
@@ -24,6 +25,9 @@ from rucio_inject.steps.compare import CompareWithCatalogue, conflict, measure_o
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder, measure_file
 from rucio_inject.steps.pool import in_threads
+
+Uploaded: TypeAlias = tuple[str, Measure]
+"""Where an upload lies, and what it measures."""
 
 
 class UploadFiles:
@@ -71,23 +75,50 @@ class UploadFiles:
             self._upload_all(self._compare.settle(batch))
 
     def _upload_all(self, files: Sequence[FileRecord]) -> None:
+        # What was begun before has looked already: what lies there is ours to overwrite.
+        new = [record for record in files if record.upload_begun_at is None]
+        begun = [record for record in files if record.upload_begun_at is not None]
         clock = self._journal.clock
+        for looked in in_threads(new, self._taken, workers=self._workers, clock=clock):
+            self._journal.tell(self._facts((r, found) for r, found in looked if found is not None))
+            begun += [record for record, found in looked if found is None]
         self._journal.tell(
-            UploadBegun(at=clock.now(), did=record.did, rse=self._rse) for record in files
+            UploadBegun(at=clock.now(), did=record.did, rse=self._rse) for record in begun
         )
-        for batch in in_threads(files, self._upload, workers=self._workers, clock=clock):
-            facts: list[Fact] = []
-            for record, outcome in batch:
-                if isinstance(outcome, InjectError):
-                    facts.append(self._journal.failed(record.did, outcome))
-                    continue
-                pfn, measure = outcome
-                if measure != record.measure:
-                    facts.append(FileMeasured(at=clock.now(), did=record.did, measure=measure))
-                facts.append(FileUploaded(at=clock.now(), did=record.did, rse=self._rse, pfn=pfn))
-            self._journal.tell(facts)
+        for batch in in_threads(begun, self._upload, workers=self._workers, clock=clock):
+            self._journal.tell(self._facts(batch))
 
-    def _upload(self, record: FileRecord) -> tuple[str, Measure]:
+    def _facts(
+        self, outcomes: Iterable[tuple[FileRecord, Uploaded | InjectError]]
+    ) -> Iterator[Fact]:
+        for record, outcome in outcomes:
+            now = self._journal.clock.now()
+            if isinstance(outcome, InjectError):
+                yield self._journal.failed(record.did, outcome)
+                continue
+            pfn, measure = outcome
+            if measure != record.measure:
+                yield FileMeasured(at=now, did=record.did, measure=measure)
+            yield FileUploaded(at=now, did=record.did, rse=self._rse, pfn=pfn)
+
+    def _taken(self, record: FileRecord) -> Uploaded | None:
+        """Look whether the file's place is free, before the intent to write there is on record.
+
+        None if it is; the upload if the same bytes lie there; PlaceTaken if others do.
+        """
+        pfn = self._storage.taken(self._rse, record.did)
+        if pfn is None:
+            return None
+        measure = measure_of(record)
+        if difference := self._difference(record.did, pfn, measure):
+            raise PlaceTaken(
+                f"something else lies already at {pfn}, where {record.did} is to be ({difference})",
+                pfn=pfn,
+                hint="nobody has registered it; look at it, and remove it if nobody needs it",
+            )
+        return pfn, measure
+
+    def _upload(self, record: FileRecord) -> Uploaded:
         path = Path(record.path)
         measure = self._measure_to_match(record, path)
         # Only what an earlier try of ours may have left is ours to overwrite.

@@ -23,6 +23,14 @@ class MemoryStorage:
     def __init__(self, lake: MemoryLake) -> None:
         self._lake = lake
 
+    def taken(self, rse: str, did: DID) -> str | None:
+        """See the port."""
+        with self._lake.call("taken"):
+            pfn = pfn_of(rse, did)
+            return (
+                pfn if pfn in self._reached(rse, f"cannot look for {did} at {rse}").bytes else None
+            )
+
     def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
         """See the port."""
         doing = f"cannot store {did} at {rse}"

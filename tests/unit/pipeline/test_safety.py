@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import NewFile
 from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.memory_daemons import end_rule_now
 from rucio_inject.testing.memory_lake import Crash
 
 CRAB, SIBLING, OTHER_RUN = (DID(SCOPE, name) for name in NAMES)
@@ -378,11 +380,10 @@ class TestWhatVanished:
         world.lake.rses["LAPP-FAST"].hangs = True
         world.run()
         world.changes["rules"] = [{"rse_expression": e} for e in ("PIC-DCACHE", "INFN-NA-DPM")]
-        world.lake.rules = {
-            key: rule
-            for key, rule in world.lake.rules.items()
-            if rule.request.rse_expression != "QOS=FAST"
-        }
+        for rule_id, rule in list(world.lake.rules.items()):
+            if rule.request.rse_expression == "QOS=FAST":
+                rule.purge = True
+                end_rule_now(world.lake, rule_id)
         assert dict(world.run().by_state) == {FileState.GONE: 2}
 
     def test_a_rule_that_vanishes_is_told_and_not_waited_for(self, world: World) -> None:
@@ -438,3 +439,124 @@ def test_a_bad_replica_that_rucio_makes_elsewhere(world: World, inbox: Path) -> 
     world.run()
     (crab,) = [record for record in world.files() if record.did == CRAB]
     assert (crab.state, set(crab.replicas)) == (FileState.VERIFIED, {"PIC-INJECT", other})
+
+
+class TestWhatTheCrashMachineFound:
+    """Each found by `tests/property/test_crash_machine.py`, or while it was written."""
+
+    @pytest.fixture
+    def inbox(self, inbox: Path) -> Path:
+        """One real file."""
+        for name in NAMES[1:]:
+            (inbox / name).unlink()
+        return inbox
+
+    def until_upload_begun(self, world: World) -> None:
+        """Kill one run after the other until the intent to upload is on record."""
+        while not (world.files() and world.files()[0].upload_begun_at):
+            stop_after(world, "told")
+
+    def test_a_removal_that_is_not_on_record_is_one(self, world: World, inbox: Path) -> None:
+        world.run()
+        free(world)
+        remove = Path.unlink
+
+        def unlink(path: Path, *, missing_ok: bool = False) -> None:
+            remove(path, missing_ok=missing_ok)
+            if path.parent == inbox:
+                raise Crash("just after the removal")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink)
+            with pytest.raises(Crash):
+                world.run()
+        world.changes["source"] = {**world.changes["source"], "free": False}
+        world.changes["end"] = END
+        assert "only copies" in world.run().kept[RUN]
+        assert world.lake.content(CRAB, "PIC-DCACHE")
+        world.changes["end"] = None
+        free(world)
+        world.run()
+        assert [record.source for record in world.files()] == [SourceCopy.FREED]
+
+    def test_what_was_proved_by_an_earlier_run_is_read_again(
+        self, world: World, inbox: Path
+    ) -> None:
+        world.run()
+        world.clock.advance(86_400)
+        for rse in HOLDERS:
+            world.lake.corrupt(CRAB, rse)
+        free(world)
+        world.run()
+        assert (inbox / NAMES[0]).exists()
+        assert failure_codes(world) == {NAMES[0]: "checksum-mismatch"}
+
+    def test_a_rule_that_is_added_is_waited_for(self, world: World, inbox: Path) -> None:
+        world.changes["rules"] = [{"rse_expression": "PIC-DCACHE"}]
+        world.run()
+        free(world)
+        both = [{"rse_expression": e} for e in ("PIC-DCACHE", "INFN-NA-DPM")]
+        world.changes["rules"] = both
+        world.lake.rses["INFN-NA-DPM"].hangs = True
+        world.run()
+        assert (inbox / NAMES[0]).exists()
+        world.lake.heal("INFN-NA-DPM")
+        world.run()
+        assert not (inbox / NAMES[0]).exists()
+        assert {*world.files()[0].replicas} == {"PIC-INJECT", "PIC-DCACHE", "INFN-NA-DPM"}
+
+    @pytest.mark.parametrize("calls", [1, 2])
+    def test_a_rule_that_is_added_is_waited_for_after_a_crash(
+        self, world: World, inbox: Path, calls: int
+    ) -> None:
+        world.changes["rules"] = [{"rse_expression": "PIC-DCACHE"}]
+        world.run()
+        more = ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")
+        world.changes["rules"] = [{"rse_expression": e} for e in more]
+        stop_after(world, "add_rule", calls)
+        world.run()
+        assert {*world.files()[0].replicas} == {*HOLDERS}
+
+    def test_bytes_of_others_are_seen_before_an_upload_is_begun(
+        self, world: World, inbox: Path
+    ) -> None:
+        theirs = world.folder / "theirs"
+        theirs.write_bytes(b"nobody knows whose")
+        world.storage.put("PIC-INJECT", theirs, CRAB, overwrite=False)
+        for number in range(1, 40):
+            world.lake.crash_after(number)
+            with contextlib.suppress(Crash):
+                world.run()
+            world.lake.no_crash()
+            assert world.lake.content(CRAB, "PIC-INJECT") == b"nobody knows whose"
+        assert failure_codes(world) == {NAMES[0]: "place-taken"}
+
+    def test_a_replica_of_others_that_came_after_a_crash_does_not_end(
+        self, world: World, inbox: Path
+    ) -> None:
+        content = (inbox / NAMES[0]).read_bytes()
+        self.until_upload_begun(world)
+        world.storage.put("PIC-INJECT", inbox / NAMES[0], CRAB, overwrite=False)
+        world.catalogue.add_files("PIC-INJECT", [NewFile(CRAB, measured(content))])
+        world.changes["end"] = END
+        world.run()
+        assert world.lake.content(CRAB, "PIC-INJECT") == content
+
+    def test_a_file_whose_source_is_gone_is_tried_again(self, world: World, inbox: Path) -> None:
+        world.lake.rses["LAPP-FAST"].offline = True
+        world.run()
+        world.lake.rses["LAPP-FAST"].offline = False
+        (inbox / NAMES[0]).unlink()
+        world.run()
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+
+    def test_a_file_is_not_gone_while_a_forgotten_replica_is_there(
+        self, world: World, inbox: Path
+    ) -> None:
+        world.run()
+        del world.lake.collections[RUN]
+        world.lake.rules.clear()
+        world.changes |= {"end": END, "rules": [{"rse_expression": "PIC-DCACHE"}]}
+        outcome = world.run()
+        assert CRAB in world.lake.files
+        assert [record.did for record in outcome.still_there] == [CRAB]
