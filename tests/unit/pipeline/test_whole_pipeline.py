@@ -301,6 +301,31 @@ class TestWhatGoesWrong:
         world.run()
         world.assert_all_is_gone()
 
+    def test_a_rule_that_flaps_is_neither_believed_nor_given_up(self, world: World) -> None:
+        """STUCK, REPLICATING, STUCK …, as Rucio's repairer and a bad link make it (issue 8743)."""
+        turns = 0
+
+        def flap() -> None:
+            nonlocal turns
+            turns += 1
+            rse = world.lake.rses["LAPP-FAST"]
+            if turns % 2 == 0 and rse.fails_transfers:
+                world.lake.heal("LAPP-FAST")
+                rse.fails_transfers = "TRANSFER [110] timeout" if turns < 8 else None
+
+        world.clock.on_passing(flap)
+        world.lake.rses["LAPP-FAST"].fails_transfers = "TRANSFER [110] timeout"
+        outcome = world.run()
+        assert dict(outcome.by_state) == {FileState.GONE: 2}
+        states = [
+            fact.view.state
+            for fact in world.facts(f.RuleChanged)
+            if fact.view.rse_expression == "QOS=FAST"
+        ]
+        assert states.count(RuleState.STUCK) > 1
+        assert len(world.facts(f.FileWaits)) == 2
+        world.assert_all_is_gone()
+
     def test_one_bad_rse_holds_up_its_dataset_only(self, world: World, inbox: Path) -> None:
         world.lake.rses["PIC-INJECT"].refuses_writes = True
         outcome = world.run()
