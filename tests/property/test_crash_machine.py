@@ -315,8 +315,21 @@ class CrashMachine(RuleBasedStateMachine):
             }
             dark = set(rse.bytes) - known - kept - waiting
             rse.bytes = {pfn: held for pfn, held in rse.bytes.items() if pfn not in dark}
+        self._reap_what_no_rule_holds()
         for _ in range(10):
             self.world.clock.advance(1)
+
+    def _reap_what_no_rule_holds(self) -> None:
+        """As Rucio's reaper does in the end with replicas that an ended rule did not purge."""
+        lake = self.world.lake
+        held = {key for rule in lake.rules.values() for key in rule.locks}
+        for record in self.world.files():
+            file = lake.files.get(record.did)
+            if record.state is not FileState.EXPIRING or file is None:
+                continue
+            for rse, replica in file.replicas.items():
+                if (record.did, rse) not in held and (rse, record.did) not in self.judge.theirs:
+                    replica.tombstone = self.world.clock.now()
 
     def _has_come_to_its_goal(self) -> None:
         if self.outcome is None:

@@ -17,7 +17,12 @@ from rucio.common.exception import (
 )
 
 from rucio_inject.domain.did import DID, DIDType
-from rucio_inject.domain.errors import CatalogueRefused, NotFound, NotPermitted
+from rucio_inject.domain.errors import (
+    CatalogueRefused,
+    CatalogueUnavailable,
+    NotFound,
+    NotPermitted,
+)
 from rucio_inject.domain.rule import Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import AttributeValue, Identity, KnownFile, KnownReplica, NewFile, Quota
@@ -258,7 +263,7 @@ class RucioCatalogue:
                     with catalogue_errors(f"cannot prolong rule {view.rule_id}"):
                         client.update_replication_rule(view.rule_id, {"lifetime": None})
                 return view.rule_id
-        raise CatalogueRefused(
+        raise CatalogueUnavailable(
             f"Rucio says that {did} has a rule to {request.rse_expression} and shows none"
         )
 
