@@ -17,9 +17,12 @@ SHOWN_PROBLEMS = 20
 # Loaded when they are asked for, so that help comes at once and needs no server and no extra.
 _COMMANDS = {
     "campaign": ("rucio_inject.cli.campaign", "Check a campaign file, or explain its keys."),
+    "files": ("rucio_inject.cli.files", "Files on record: list, show, retry, forget."),
     "lake": ("rucio_inject.cli.lake", "A real Rucio and its storages, on this machine."),
+    "ledger": ("rucio_inject.cli.ledger", "Export what is on record, or import a seed ledger."),
     "names": ("rucio_inject.cli.names", "Show what follows from file names."),
     "run": ("rucio_inject.cli.run", "Run a campaign, or go on with it."),
+    "status": ("rucio_inject.cli.status", "Show how far campaigns have come."),
 }
 
 
