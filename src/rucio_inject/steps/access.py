@@ -134,7 +134,7 @@ class AccessFiles:
             read.append(ReadBack(rse, replica.pfn, measure_file(path), path))
             # Measured bytes are done with; one copy a file is enough to be used.
             if not self._keep or rse != rses[-1]:
-                path.unlink()
+                _remove(path)
         return read
 
     def _compared(self, record: FileRecord, replicas: Sequence[ReadBack]) -> list[Fact]:
@@ -156,6 +156,16 @@ class AccessFiles:
             "(rucio replica state update bad), then run the same command again",
         )
         return [*facts, self._journal.failed(record.did, error)]
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise StorageRefused(
+            f"cannot remove {path}, which was read back: {error.strerror}",
+            hint="mend its folder's permissions, then run the same command again",
+        ) from error
 
 
 class AnalyseFiles:

@@ -30,6 +30,15 @@ def ending_datasets(ledger: Ledger) -> frozenset[DID]:
     return frozenset(rule.dataset for rule in ledger.rules() if rule.ending_at is not None)
 
 
+def datasets_under_way(ledger: Ledger) -> list[DID]:
+    """Datasets whose rules must be there: with files still to be proved, also if they had begun to
+    end before these came, or proved ones whose end has not begun."""
+    unproved = ledger.datasets(UNDER_WAY - {FileState.VERIFIED})
+    ending = ending_datasets(ledger)
+    proved = [d for d in ledger.datasets({FileState.VERIFIED}) if d not in ending]
+    return list(dict.fromkeys((*unproved, *proved)))
+
+
 class Organise:
     """Makes datasets with their rules while they are empty, then fills them.
 
@@ -55,9 +64,7 @@ class Organise:
 
     def run(self) -> None:
         """Organise REGISTERED files; see that datasets under way still have their rules."""
-        ending = ending_datasets(self._journal.ledger)
-        under_way = [d for d in self._journal.ledger.datasets(UNDER_WAY) if d not in ending]
-        for datasets in batches(under_way):
+        for datasets in batches(datasets_under_way(self._journal.ledger)):
             for dataset, error in self._make_rules(datasets, promise_more=True).items():
                 self._refused_rules(dataset, error)
         for files in batches(self._journal.ledger.files({FileState.REGISTERED})):

@@ -12,7 +12,7 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.organise import UNDER_WAY, ending_datasets
+from rucio_inject.steps.organise import UNDER_WAY, datasets_under_way
 from rucio_inject.steps.watch import WAITING
 
 
@@ -51,8 +51,7 @@ class Recheck:
             self._look(batch, f"is not in {dataset} any more")
 
     def _vanished(self) -> list[DID]:
-        ending = ending_datasets(self._journal.ledger)
-        under_way = [d for d in self._journal.ledger.datasets(UNDER_WAY) if d not in ending]
+        under_way = datasets_under_way(self._journal.ledger)
         gone = self._catalogue.missing(under_way) if under_way else frozenset()
         return [dataset for dataset in under_way if dataset in gone]
 

@@ -116,7 +116,7 @@ class TestRealSources:
         remove = Path.unlink
 
         def unlink(path: Path, **options: Any) -> None:
-            if path.name == NAMES[0]:
+            if path == inbox / NAMES[0]:
                 raise PermissionError(13, "Permission denied")
             remove(path, **options)
 
@@ -560,3 +560,20 @@ class TestWhatTheCrashMachineFound:
         outcome = world.run()
         assert CRAB in world.lake.files
         assert [record.did for record in outcome.still_there] == [CRAB]
+
+    def test_a_late_file_of_an_ended_dataset_has_its_rules_kept(
+        self, world: World, inbox: Path
+    ) -> None:
+        world.changes["end"] = END
+        world.run()
+        world.changes["end"] = None
+        telescope_files(inbox, NAMES[1:2])
+        world.lake.rses["LAPP-FAST"].hangs = True
+        world.run()
+        for rule_id, rule in list(world.lake.rules.items()):
+            if rule.request.rse_expression == "QOS=FAST":
+                end_rule_now(world.lake, rule_id)
+        world.lake.heal("LAPP-FAST")
+        world.run()
+        assert world.states() == {NAMES[0]: "GONE", NAMES[1]: "VERIFIED"}
+        assert world.lake.content(SIBLING, "LAPP-FAST")
