@@ -199,6 +199,15 @@ class KnownFile:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCollection:
+    """A dataset or container as the catalogue has it; nothing can be attached unless it is open."""
+
+    did: DID
+    kind: DIDType
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NewFile:
     """A file to register: its DID, measure, and PFN where the RSE needs one."""
 
@@ -280,6 +289,19 @@ class Catalogue(Protocol):
         """Which of these DIDs, of any type, the catalogue does not have."""
         ...
 
+    def look_up_collections(self, dids: Sequence[DID]) -> Mapping[DID, KnownCollection]:
+        """What the catalogue knows of these datasets and containers; unknown ones, and files, are
+        left out."""
+        ...
+
+    def mark_bad(self, rse: str, dids: Sequence[DID], reason: str) -> None:
+        """Declare replicas on an RSE bad: rules that hold them have them made anew, from other
+        replicas.
+
+        Idempotent. NotFound if one is not in the catalogue; NotPermitted for most accounts.
+        """
+        ...
+
     def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
         """Ask for a rule; gives its id, or that of the same rule if the DID has it already, which
         then no longer ends by itself."""
@@ -309,6 +331,21 @@ class Catalogue(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as a storage shows it: its size in bytes and its adler32, None where it does not tell.
+
+    From a listing also the DID that the place is for, None if it is for none; `partial`: what an
+    upload of ours writes before it gives the file its name.
+    """
+
+    pfn: str
+    size: int | None = None
+    adler32: str | None = None
+    did: DID | None = None
+    partial: bool = False
+
+
 class Storage(Protocol):
     """The storages behind the RSEs, through each RSE's own protocols.
 
@@ -335,6 +372,21 @@ class Storage(Protocol):
 
     def exists(self, rse: str, pfn: str) -> bool:
         """Whether the storage shows the file. Never guesses: raises if it cannot be known."""
+        ...
+
+    def stat(self, rse: str, pfn: str) -> StoredFile | None:
+        """What the storage tells of a file without reading it; None if the file is not there.
+
+        Never guesses: raises if it cannot be known.
+        """
+        ...
+
+    def listing(self, rse: str, scope: str) -> Iterator[StoredFile] | None:
+        """Every file below the place of a scope, in no order, while it is drawn from; None where
+        the storage cannot be listed, or scopes have no place of their own.
+
+        StorageRefused, while it is drawn from, if a part cannot be looked into.
+        """
         ...
 
     def remove(self, rse: str, pfn: str) -> None:

@@ -13,11 +13,10 @@ from typing import TextIO
 import click
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.ledger_location import (
+from rucio_inject.cli.ledger_look import (
     Look,
     campaign_argument,
     ledger_options,
-    location,
     looking,
     relocated,
     to_reader,
@@ -146,7 +145,7 @@ def import_(
             f"the source of {campaign.campaign} is a {campaign.source.kind}, which makes its files",
             hint="import into a campaign whose source is a directory",
         )
-    place = location(campaign)
+    place = campaign.ledger_place
     if isinstance(place, Path) and not place.exists():
         facts, states = _importer(campaign, clock, None).facts(seed)
     else:

@@ -16,6 +16,7 @@ from rucio_inject.domain.errors import CampaignInvalid, InjectError, Interrupted
 SHOWN_PROBLEMS = 20
 # Loaded when they are asked for, so that help comes at once and needs no server and no extra.
 _COMMANDS = {
+    "audit": ("rucio_inject.cli.audit", "Compare the record with catalogue and storages."),
     "campaign": ("rucio_inject.cli.campaign", "Check a campaign file, or explain its keys."),
     "files": ("rucio_inject.cli.files", "Files on record: list, show, retry, forget."),
     "lake": ("rucio_inject.cli.lake", "A real Rucio and its storages, on this machine."),

@@ -16,10 +16,10 @@ import click
 from rich.console import Console
 
 from rucio_inject.api import Injector
-from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
+from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.options import sign_in_options, with_password
 from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress, Skips
 from rucio_inject.cli.summary import RunReport, as_json, as_text
@@ -86,7 +86,7 @@ def run(
     The same command can be given again at any time: what is done is not done again. Ctrl-C stops
     safely, a second Ctrl-C at once.
     """
-    campaign = _relocated(load_campaign(file), output)
+    campaign = relocated(file, output)
     if new_cycle:
         _refuse_new_cycle(campaign)
     sign_in = with_password(sign_in.for_account(campaign.account))
@@ -95,16 +95,6 @@ def run(
         _enter_lake(lake, sign_in.account)
     display = Display(progress, as_json_, quiet)
     ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle, wait=_seconds(wait)))
-
-
-def _relocated(campaign: Campaign, output: Path | None) -> Campaign:
-    """The campaign with another output folder; a ledger that is a file moves there, too."""
-    if output is None:
-        return campaign
-    changes: dict[str, object] = {"output": output}
-    if isinstance(campaign.ledger, Path):
-        changes["ledger"] = output / campaign.ledger.name
-    return campaign.model_copy(update=changes)
 
 
 def _seconds(text: str) -> int:

@@ -299,3 +299,25 @@ class RSECounted(Fact):
     rse: str
     catalogue: Usage | None
     storage: Usage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairAsked(Fact):
+    """Intent: an audit is about to repair what it found; `subject` is a DID or a rule's id."""
+
+    finding: str
+    subject: str
+    rse: str | None
+    repair: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairMade(Fact):
+    """What came of a repair; `error` says why it was not made, and is None if it was."""
+
+    finding: str
+    subject: str
+    rse: str | None
+    repair: str
+    error: str | None

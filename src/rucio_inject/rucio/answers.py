@@ -17,7 +17,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, LockState, RuleState, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
-from rucio_inject.ports import Identity, KnownReplica
+from rucio_inject.ports import Identity, KnownReplica, StoredFile
 
 # Characters of a wrong answer that an error shows.
 SHOWN = 60
@@ -97,12 +97,14 @@ def identity(answer: object) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class DIDRow:
-    """What the catalogue says of a DID; a collection has neither size nor checksums."""
+    """What the catalogue says of a DID; a collection has neither size nor checksums, and a file
+    is never open."""
 
     kind: str
     size: int
     adler32: str | None
     md5: str | None
+    is_open: bool
 
 
 def did_row(row: Mapping[str, Any]) -> DIDRow:
@@ -113,6 +115,7 @@ def did_row(row: Mapping[str, Any]) -> DIDRow:
         whole(row, "bytes"),
         normalise_adler32(text(row, "adler32")) if adler32 else None,
         normalise_md5(text(row, "md5")) if md5 else None,
+        row.get("is_open") is True,
     )
 
 
@@ -126,6 +129,22 @@ def replicas(row: Mapping[str, Any]) -> dict[str, KnownReplica]:
         pfn = text({"pfn": offered[0]}, "pfn") if offered else None
         known[rse] = KnownReplica(pfn, ReplicaState(text(states, rse)))
     return known
+
+
+def refused_replicas(answer: object) -> list[str]:
+    """Replicas that were not declared bad, each with Rucio's reason."""
+    return [str(reason) for reasons in mapping(answer).values() for reason in listing(reasons)]
+
+
+def stored_file(pfn: str, answer: object) -> StoredFile:
+    """What a storage told of a file; protocols leave out what their storage does not know."""
+    told = mapping(answer)
+    size, adler32 = told.get("filesize"), told.get("adler32")
+    return StoredFile(
+        pfn,
+        int(size) if size is not None else None,
+        normalise_adler32(str(adler32)) if adler32 else None,
+    )
 
 
 def made_rule(answer: object) -> str:

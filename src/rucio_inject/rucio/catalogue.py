@@ -25,7 +25,15 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.rule import Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
-from rucio_inject.ports import AttributeValue, Identity, KnownFile, KnownReplica, NewFile, Quota
+from rucio_inject.ports import (
+    AttributeValue,
+    Identity,
+    KnownCollection,
+    KnownFile,
+    KnownReplica,
+    NewFile,
+    Quota,
+)
 from rucio_inject.rucio import answers, quota
 from rucio_inject.rucio.errors import catalogue_errors
 from rucio_inject.rucio.session import Session
@@ -237,6 +245,28 @@ class RucioCatalogue:
         """See the port."""
         there = {did for chunk in _chunks(dids) for did in self._metadata(chunk)}
         return frozenset(dids) - there
+
+    def look_up_collections(self, dids: Sequence[DID]) -> Mapping[DID, KnownCollection]:
+        """See the port."""
+        rows = {did: row for chunk in _chunks(dids) for did, row in self._metadata(chunk).items()}
+        return {
+            did: KnownCollection(did, DIDType(row.kind), row.is_open)
+            for did, row in rows.items()
+            if row.kind != DIDType.FILE
+        }
+
+    def mark_bad(self, rse: str, dids: Sequence[DID], reason: str) -> None:
+        """See the port."""
+        client = self._session.client()
+        refused: list[str] = []
+        for chunk in _chunks(dids):
+            rows = [{**_plain(did), "rse": rse} for did in chunk]
+            with catalogue_errors(f"cannot declare {len(chunk)} replicas at {rse} bad"):
+                # By force: what was declared before is no error.
+                told = client.declare_bad_file_replicas(rows, reason, force=True)
+                refused += answers.refused_replicas(told)
+        if refused:
+            raise NotFound(f"cannot declare replicas at {rse} bad: {', '.join(refused)}")
 
     def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
         """See the port."""

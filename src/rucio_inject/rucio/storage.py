@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -25,12 +26,17 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.domain.usage import Usage
+from rucio_inject.ports import StoredFile
 from rucio_inject.rucio import answers, protocols
 from rucio_inject.rucio.errors import catalogue_errors, storage_errors
 from rucio_inject.rucio.session import Session
 
 # The official client's suffix, at the end, so that a site's cleaning rules know it.
 PARTIAL = ".rucio.upload"
+# What is between a file's name and that suffix tells our partial files from the client's.
+_OUR_PARTIAL = re.compile(r"(.+)\.[0-9a-f]{12}" + re.escape(PARTIAL))
+# Where a DID named x lies below the place of its scope.
+_PLACES = re.compile(r"(.+?)(/[0-9a-f]{2}/[0-9a-f]{2})?/x")
 # The scheme of storages that are folders of this machine.
 POSIX = "file"
 # A disk with less than this, in bytes, is full.
@@ -162,6 +168,9 @@ class RucioStorage:
         return bool(protocol.exists(pfn))
 
     def _posix_exists(self, doing: str, rse: str, pfn: str) -> bool:
+        return self._posix_size(doing, rse, pfn) is not None
+
+    def _posix_size(self, doing: str, rse: str, pfn: str) -> int | None:
         """Rucio's posix protocol says "not there" for whatever it may not look into."""
         for protocol in self._posix_protocols(rse):
             if not Path(protocol["prefix"]).is_dir():
@@ -170,11 +179,42 @@ class RucioStorage:
                     hint="is the storage mounted on this machine?",
                 )
         try:
-            return stat.S_ISREG(os.stat(urlsplit(pfn).path).st_mode)  # noqa: PTH116
+            found = os.stat(urlsplit(pfn).path)  # noqa: PTH116
         except FileNotFoundError:
-            return False
+            return None
         except OSError as error:
             raise StorageRefused(f"{doing}: {error.strerror}") from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def stat(self, rse: str, pfn: str) -> StoredFile | None:
+        """See the port."""
+        doing, scheme = f"cannot look at {pfn} at {rse}", urlsplit(pfn).scheme
+        if scheme == POSIX:
+            # Rucio's posix protocol would read the file for its checksum.
+            size = self._posix_size(doing, rse, pfn)
+            return None if size is None else StoredFile(pfn, size)
+        try:
+            with self._protocol(doing, rse, "read", scheme) as protocol:
+                return _told(pfn, protocol) if protocol.exists(pfn) else None
+        except ReplicaMissing:
+            # It went between two questions.
+            return None
+        except ValueError as error:
+            raise StorageRefused(f"{doing}: the answer makes no sense ({error})") from error
+
+    def listing(self, rse: str, scope: str) -> Iterator[StoredFile] | None:
+        """See the port."""
+        doing, settings = f"cannot list {scope} at {rse}", self._rse(rse)
+        known = RSEDeterministicTranslation.supports(settings.get("lfn2pfn_algorithm"))
+        if not (self._posix_protocols(rse) and settings["deterministic"] and known):
+            return None
+        protocol = protocols.make(settings, "write", POSIX, doing)
+        place = _PLACES.fullmatch(_pfn(protocol, DID(scope, "x")))
+        if place is None:
+            return None
+        # A storage that is not mounted is not an empty one.
+        self._posix_size(doing, rse, place[1])
+        return _listed(doing, protocol, scope, place[1], 2 if place[2] else 0)
 
     def remove(self, rse: str, pfn: str) -> None:
         """See the port."""
@@ -227,16 +267,53 @@ def _discard(doing: str, protocol: Any, partial: str) -> None:
 
 
 def _walk(folder: Path) -> Iterator[int]:
-    """Sizes of the files below a folder; what goes away meanwhile does not count.
+    """Sizes of the files below a folder."""
+    return (size for _, size in _walk_files(str(folder)))
+
+
+def _walk_files(folder: str) -> Iterator[tuple[str, int]]:
+    """Paths and sizes of the files below a folder; what goes away meanwhile does not count.
 
     OSError if a part of it cannot be looked into: a count without it would be wrong.
     """
     for place, _, names in os.walk(folder, onerror=_unless_gone):
         for name in names:
+            path = f"{place}/{name}"
             try:
-                yield os.lstat(f"{place}/{name}").st_size
+                yield path, os.lstat(path).st_size
             except FileNotFoundError:
                 continue
+
+
+def _told(pfn: str, protocol: Any) -> StoredFile:
+    """What a protocol tells of a file that is there; some cannot tell more."""
+    try:
+        return answers.stored_file(pfn, protocol.stat(pfn))
+    except NotImplementedError:
+        return StoredFile(pfn)
+
+
+def _pfn(protocol: Any, did: DID) -> str:
+    (pfn,) = protocol.lfns2pfns({"scope": did.scope, "name": did.name}).values()
+    return str(pfn)
+
+
+def _listed(
+    doing: str, protocol: Any, scope: str, folder_pfn: str, levels: int
+) -> Iterator[StoredFile]:
+    """Files below the place of a scope; `levels` of folders are between it and a DID's name."""
+    folder = urlsplit(folder_pfn).path
+    with storage_errors(doing):
+        for path, size in _walk_files(folder):
+            inside = path.removeprefix(folder)
+            name = inside[1:].split("/", levels)[-1]
+            pfn = folder_pfn + inside
+            ours = _OUR_PARTIAL.fullmatch(name)
+            did = DID(scope, ours[1] if ours else name)
+            suffix = name.removeprefix(did.name)
+            known = did if _pfn(protocol, did) + suffix == pfn else None
+            partial = ours is not None and known is not None
+            yield StoredFile(pfn, size, did=known, partial=partial)
 
 
 def _unless_gone(error: OSError) -> None:

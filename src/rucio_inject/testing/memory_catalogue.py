@@ -16,7 +16,15 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, LockState, RuleRequest, RuleState, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
-from rucio_inject.ports import AttributeValue, Identity, KnownFile, KnownReplica, NewFile, Quota
+from rucio_inject.ports import (
+    AttributeValue,
+    Identity,
+    KnownCollection,
+    KnownFile,
+    KnownReplica,
+    NewFile,
+    Quota,
+)
 from rucio_inject.testing.lake_values import (
     LakeCollection,
     LakeFile,
@@ -122,6 +130,8 @@ class MemoryCatalogue:
         with self._lake.call("attach"):
             for parent, children in contents.items():
                 kind = self._collection(parent).kind
+                if parent in self._lake.closed:
+                    raise CatalogueRefused(f"{parent} is closed")
                 for child in children:
                     self._check_fits(parent, kind, child)
             for parent, children in contents.items():
@@ -149,6 +159,31 @@ class MemoryCatalogue:
         """See the port."""
         with self._lake.call("missing"):
             return frozenset(did for did in dids if self._type(did) is None)
+
+    def look_up_collections(self, dids: Sequence[DID]) -> Mapping[DID, KnownCollection]:
+        """See the port."""
+        with self._lake.call("look_up_collections"):
+            known = {did: self._lake.collections[did] for did in dids if self._is_collection(did)}
+            return {
+                did: KnownCollection(did, held.kind, did not in self._lake.closed)
+                for did, held in known.items()
+            }
+
+    def _is_collection(self, did: DID) -> bool:
+        return did in self._lake.collections
+
+    def mark_bad(self, rse: str, dids: Sequence[DID], reason: str) -> None:  # noqa: ARG002
+        """See the port."""
+        with self._lake.call("mark_bad"):
+            if not self._lake.may_mark_bad:
+                raise NotPermitted(f"account {self._lake.account} may not declare replicas bad")
+            self._lake.rse(rse)
+            files = self._lake.files
+            there = [did for did in dids if did in files and rse in files[did].replicas]
+            for did in there:
+                self._lake.declare_bad(did, rse)
+            if unknown := set(dids).difference(there):
+                raise NotFound(f"no replicas at {rse}: {', '.join(map(str, sorted(unknown)))}")
 
     def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
         """See the port."""

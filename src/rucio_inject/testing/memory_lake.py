@@ -59,6 +59,12 @@ class MemoryLake:
         self.registrations: list[DID] = []
         """Every file DID that was ever registered, in order."""
         self.lock = threading.RLock()
+        self.closed: set[DID] = set()
+        """Datasets and containers that take no more."""
+        self.unlistable: set[str] = set()
+        """RSEs whose storage cannot be listed."""
+        self.may_mark_bad = True
+        """Whether the account may declare replicas bad; Rucio's generic policy lets root alone."""
         self.daemons_run = True
         self.signed_in = True
         self.down: str | None = None

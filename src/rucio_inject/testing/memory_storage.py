@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rucio_inject.domain.did import DID
@@ -12,9 +14,12 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.domain.usage import Usage
+from rucio_inject.ports import StoredFile
 from rucio_inject.testing.lake_values import LakeRSE
 from rucio_inject.testing.memory_daemons import pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
+
+_PARTIAL = re.compile(r"(.+)\.[0-9a-f]{12}\.rucio\.upload")
 
 
 class MemoryStorage:
@@ -65,6 +70,21 @@ class MemoryStorage:
         with self._lake.call("exists"):
             return pfn in self._reached(rse, f"cannot look for {pfn} at {rse}").bytes
 
+    def stat(self, rse: str, pfn: str) -> StoredFile | None:
+        """See the port."""
+        with self._lake.call("stat"):
+            content = self._reached(rse, f"cannot look at {pfn} at {rse}").bytes.get(pfn)
+            return None if content is None else StoredFile(pfn, len(content))
+
+    def listing(self, rse: str, scope: str) -> Iterator[StoredFile] | None:
+        """See the port."""
+        with self._lake.call("listing"):
+            storage = self._reached(rse, f"cannot list {scope} at {rse}")
+            if rse in self._lake.unlistable:
+                return None
+            sizes = {pfn: len(content) for pfn, content in storage.bytes.items()}
+        return _listed(pfn_of(rse, DID(scope, "")), scope, sizes)
+
     def remove(self, rse: str, pfn: str) -> None:
         """See the port."""
         doing = f"cannot remove {pfn} at {rse}"
@@ -87,3 +107,12 @@ class MemoryStorage:
         if storage.offline:
             raise StorageUnavailable(f"{doing}: it does not answer")
         return storage
+
+
+def _listed(place: str, scope: str, sizes: Mapping[str, int]) -> Iterator[StoredFile]:
+    for pfn, size in sizes.items():
+        if pfn.startswith(place):
+            name = pfn.removeprefix(place)
+            ours = _PARTIAL.fullmatch(name)
+            did = DID(scope, ours[1] if ours else name)
+            yield StoredFile(pfn, size, did=did, partial=ours is not None)

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.ledger_databases import Location, location, postgresql_server
 
-from rucio_inject.cli import status
-from rucio_inject.cli.ledger_location import fitted, relocated, subject, told
+from rucio_inject.cli import overview
+from rucio_inject.cli.fact_words import subject, told
+from rucio_inject.cli.ledger_look import fitted, relocated
 from rucio_inject.cli.main import cli
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
@@ -151,7 +152,7 @@ class TestStatus:
             "such as magic:broken.root: full",
             "→ room",
             "waiting       1 file: A: SUBMITTED",
-            f"files retry --all {campaign}",
+            "the next run tries them again",
         ):
             assert words in shown
         assert "\x1b" not in shown
@@ -185,7 +186,7 @@ class TestStatus:
     def test_a_lease_that_ran_out_holds_nothing(self, campaign: Path) -> None:
         with ledger_at(campaign.parent):
             later = FakeClock(SystemClock().now() + timedelta(hours=1))
-            held = status.gather(campaign, None, later).held
+            held = overview.gather(campaign, None, later).held
         assert held is not None
         assert not held.valid
 
@@ -225,7 +226,7 @@ class TestStatus:
             ("B: QUEUED", 3),
             ("A: SUBMITTED", 1),
         ]
-        monkeypatch.setattr(status, "WAITING_LOOKED_AT", 2)
+        monkeypatch.setattr(overview, "WAITING_LOOKED_AT", 2)
         assert "(of the first 2 of 4 files)" in run("status", campaign)
 
 
@@ -479,6 +480,12 @@ OTHERS: list[f.Fact] = [
     f.SourceFreeing(at=NOON, did=FILE),
     f.FileRetried(at=NOON, did=FILE),
     f.CallRetried(at=NOON, call="look_up", reason="away", pause=0.5),
+    f.RepairAsked(
+        at=NOON, finding="lost", subject=str(FILE), rse="A", repair="mark bad", reason="not there"
+    ),
+    f.RepairMade(
+        at=NOON, finding="lost", subject=str(FILE), rse="A", repair="mark bad", error=None
+    ),
     FAILED,
     COUNTED,
 ]

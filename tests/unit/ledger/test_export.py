@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 
 from rucio_inject.cli.main import cli
 from rucio_inject.clock import SystemClock
@@ -207,7 +208,6 @@ class TestExport:
 
 
 def test_parquet_holds_the_same_as_csv(filled: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="an extra")
     out = filled.parent / "x.parquet"
     run("ledger", "export", filled, "--format", "parquet", "--out", out, "--all-cycles")
     table = parquet.read_table(out)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
-from rucio_inject.domain.did import DIDType
+from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import (
     CatalogueError,
     CatalogueRefused,
     NotFound,
     NotPermitted,
 )
-from rucio_inject.ports import AttributeValue, NewFile
+from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.ports import AttributeValue, KnownReplica, NewFile
 from rucio_inject.testing.contracts.rules import RulesContract
 from rucio_inject.testing.contracts.world import ContractWorld, measured
 
@@ -162,6 +165,17 @@ class CatalogueContract(RulesContract):
         with pytest.raises(NotFound):
             world.catalogue.contents(world.name("dataset"))
 
+    def test_collections_are_known_with_their_type(self, world: ContractWorld) -> None:
+        file, dataset, container = world.registered(), world.name("d"), world.name("c")
+        world.catalogue.add_collections({dataset: DIDType.DATASET, container: DIDType.CONTAINER})
+        asked = [file, dataset, container, world.name("d")]
+        known = world.catalogue.look_up_collections(asked)
+        assert {did: (it.did, it.kind, it.open) for did, it in known.items()} == {
+            dataset: (dataset, DIDType.DATASET, True),
+            container: (container, DIDType.CONTAINER, True),
+        }
+        assert dict(world.catalogue.look_up_collections([])) == {}
+
     def test_missing_takes_every_type(self, world: ContractWorld) -> None:
         there = [world.registered(), self.filled(world)]
         absent = world.name()
@@ -186,3 +200,52 @@ class CatalogueContract(RulesContract):
         world.registered(b"12345")
         world.settle(lambda: world.catalogue.usage(world.rse).files == before.files + 1)
         assert world.catalogue.usage(world.rse).bytes == before.bytes + 5
+
+
+class BadReplicasContract:
+    """Declaring replicas bad. A subclass gives the fixture `world`, whose account may do so."""
+
+    def test_a_bad_replica_is_made_anew(self, world: ContractWorld) -> None:
+        did, pfn = self.replicated(world, b"photons")
+        world.storage.remove(world.other, pfn)
+        world.catalogue.mark_bad(world.other, [did], "it is not there")
+        known = world.catalogue.look_up([did])[did].replicas
+        assert not known[world.other].available
+        assert known[world.rse].available
+        world.settle(lambda: world.catalogue.look_up([did])[did].replicas[world.other].available)
+        copy = world.folder / "copy"
+        world.storage.get(world.other, pfn, copy)
+        assert copy.read_bytes() == b"photons"
+
+    def test_what_is_bad_already_may_be_told_again(self, world: ContractWorld) -> None:
+        # Rucio is quick: by the second time it may be at work on the first.
+        did, _ = self.replicated(world, b"photons")
+        for _ in range(2):
+            world.catalogue.mark_bad(world.other, [did], "it is not there")
+        world.settle(lambda: world.catalogue.look_up([did])[did].replicas[world.other].available)
+
+    def test_no_replica_cannot_be_bad(self, world: ContractWorld) -> None:
+        there, unknown = world.registered(), world.name()
+        with pytest.raises(NotFound, match=unknown.name):
+            world.catalogue.mark_bad(world.rse, [unknown], "it is not there")
+        with pytest.raises(NotFound, match=there.name):
+            world.catalogue.mark_bad(world.other, [there], "it is not there")
+        assert world.catalogue.look_up([there])[there].replicas[world.rse].available
+        with pytest.raises(NotFound):
+            world.catalogue.mark_bad(NO_RSE, [there], "it is not there")
+
+    def replicated(self, world: ContractWorld, content: bytes) -> tuple[DID, str]:
+        """A file that a rule has brought to `other`, and its PFN there."""
+        did, dataset = world.registered(content), world.name("dataset")
+        world.catalogue.add_collections({dataset: DIDType.DATASET})
+        world.catalogue.attach({dataset: [did]})
+        for expression in (world.rse, world.expression):
+            world.catalogue.add_rule(dataset, RuleRequest(expression), world.account)
+
+        def replicas() -> Mapping[str, KnownReplica]:
+            return world.catalogue.look_up([did])[did].replicas
+
+        world.settle(lambda: world.other in replicas() and replicas()[world.other].available)
+        pfn = replicas()[world.other].pfn
+        assert pfn is not None
+        return did, pfn

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rucio_inject.domain.errors import PlaceTaken, ReplicaMissing, StorageError
+from rucio_inject.ports import StoredFile
 from rucio_inject.testing.contracts.world import ContractWorld
 
 
@@ -97,6 +98,33 @@ class StorageContract:
         world.storage.remove(world.rse, pfn)
         assert (last := world.storage.count(world.rse)) is not None
         assert (last.files, last.bytes) == (before.files + 1, before.bytes + 3)
+
+    def test_a_file_is_told_with_its_size(self, world: ContractWorld) -> None:
+        _, measure, pfn = world.stored(b"12345")
+        found = world.storage.stat(world.rse, pfn)
+        assert found is not None
+        assert (found.pfn, found.size) == (pfn, 5)
+        assert found.adler32 in {None, measure.adler32}
+        world.storage.remove(world.rse, pfn)
+        assert world.storage.stat(world.rse, pfn) is None
+
+    def test_a_listing_names_what_each_place_is_for(self, world: ContractWorld) -> None:
+        did, _, pfn = world.stored(b"12345")
+        found = [file for file in self.listed(world) if file.pfn == pfn]
+        assert found == [StoredFile(pfn, 5, did=did)]
+        world.storage.remove(world.rse, pfn)
+        assert pfn not in {file.pfn for file in self.listed(world)}
+
+    def test_a_scope_that_holds_nothing_is_listed(self, world: ContractWorld) -> None:
+        listing = world.storage.listing(world.rse, world.name("scope").name)
+        assert listing is not None
+        assert list(listing) == []
+
+    def listed(self, world: ContractWorld) -> list[StoredFile]:
+        """What lies below the scope's place."""
+        listing = world.storage.listing(world.rse, world.scope)
+        assert listing is not None
+        return list(listing)
 
     def test_many_threads_at_once(self, world: ContractWorld) -> None:
         def there_and_back(number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the commands on a ledger share: where it is, how it is opened, names, and facts in words."""
+"""What the commands on a ledger share: how it is opened, names, and lines that fit a terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ from sqlalchemy import ColumnElement, func, select
 
 from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.words import duration, plural, size
-from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
-from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.engine import Database, is_url, postgresql_database, sqlite_database
 from rucio_inject.ledger.fact_json import as_text
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -57,11 +54,6 @@ def ledger_options(command: Command) -> Command:
     return output(verbose(command))
 
 
-def location(campaign: Campaign) -> str | Path:
-    """Where the ledger of a campaign is: a path, or a URL."""
-    return campaign.ledger_place
-
-
 def relocated(file: Path, output: Path | None) -> Campaign:
     """The campaign of a file, with another output folder; a ledger that is a file moves there."""
     campaign = load_campaign(file)
@@ -87,7 +79,7 @@ class Look:
 @contextmanager
 def looking(campaign: Campaign, clock: Clock) -> Iterator[Look]:
     """Open a campaign's ledger for reading only. LedgerError if it is not there or damaged."""
-    place = location(campaign)
+    place = campaign.ledger_place
     with SqlLedger(place, campaign.campaign, clock=clock, reading=True) as ledger:
         database = (
             postgresql_database(str(place), read_only=True)
@@ -208,113 +200,3 @@ def moment(at: datetime) -> str:
 def shown(at: datetime) -> str:
     """A moment for people: ISO 8601 in UTC, to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def subject(fact: f.Fact) -> str:
-    """What a fact is about: a DID, a rule, an RSE; empty if it is about the campaign."""
-    match fact:
-        case f.FileFact() | f.CollectionAsked() | f.CollectionEnding() | f.CollectionGone():
-            return str(fact.did)
-        case f.RuleAsked():
-            return str(fact.dataset)
-        case f.RuleMade() | f.RuleEnding() | f.RuleGone():
-            return f"rule {fact.rule_id}"
-        case f.RuleChanged():
-            return f"rule {fact.view.rule_id}"
-        case f.AttributeAsked() | f.RSECounted():
-            return fact.rse
-        case _:
-            return ""
-
-
-def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
-    """A fact in a short line, without the name of the file or rule that it is about."""
-    match fact:
-        case f.CycleBegun():
-            return f"cycle {fact.cycle} begun"
-        case f.CycleEnded():
-            return f"cycle {fact.cycle} has come to its end"
-        case f.ScopeMade():
-            return f"scope {fact.scope} made for account {fact.account}"
-        case f.AttributeAsked():
-            before = "unset" if fact.before is None else fact.before
-            return f"attribute {fact.key} to be set to {fact.value}; it was {before}"
-        case f.NameSkipped():
-            return f"{fact.path} skipped ({fact.code}): {fact.reason}"
-        case f.FileFound():
-            return f"found at {fact.path}"
-        case f.FileMeasured():
-            return f"source read: {size(fact.measure.size)}, md5 {fact.measure.md5}"
-        case f.UploadBegun():
-            return f"upload to {fact.rse} begun"
-        case f.FileUploaded():
-            return f"uploaded to {fact.rse}: {fact.pfn}"
-        case f.FileRegistered():
-            found = "; it was there before" if fact.adopted else ""
-            return f"registered with its replica at {fact.rse}{found}"
-        case f.FileOrganised():
-            return "in its dataset, which has its rules"
-        case f.CollectionAsked():
-            return "to be made in the catalogue"
-        case f.RuleAsked():
-            return f"rule to be asked for: {_request(fact)}"
-        case f.RuleMade():
-            return f"{'found' if fact.adopted else 'made'}: {_request(fact)}"
-        case f.RuleChanged():
-            view = fact.view
-            why = f" ({view.error})" if view.error else ""
-            return (
-                f"{view.state}{why}; locks: {view.locks_ok} OK, "
-                f"{view.locks_replicating} replicating, {view.locks_stuck} stuck"
-            )
-        case f.ReplicaReady():
-            return f"replica at {fact.rse}"
-        case f.FileReplicated():
-            return f"everywhere it should be: {', '.join(fact.rses)}"
-        case f.FileWaits():
-            return f"waits for {fact.rse}: {fact.reason}"
-        case f.ReplicaRead():
-            return f"read back from {fact.rse}: {size(fact.measure.size)}, md5 {fact.measure.md5}"
-        case f.FileVerified():
-            return "verified: the same bytes came back from everywhere"
-        case f.AnalysisMade():
-            return f"{plural(fact.files, 'file')} analysed: {fact.headline}"
-        case f.FileSetBack():
-            return f"set back to {fact.state}: {fact.reason}"
-        case f.RuleEnding():
-            return f"to end in {duration(fact.lifetime)}, with its replicas"
-        case f.FileExpiring():
-            return "every rule on it was given its end"
-        case f.RuleGone():
-            return "gone"
-        case f.ReplicaGone():
-            return f"replica at {fact.rse} gone, from catalogue and storage"
-        case f.FileGone():
-            return "gone from every RSE"
-        case f.SourceFreeing():
-            return "source to be removed"
-        case f.SourceFreed():
-            return "source removed"
-        case f.CollectionEnding():
-            return "to be given its end"
-        case f.CollectionGone():
-            return "gone from the catalogue"
-        case f.FileFailed():
-            return f"set aside ({fact.code}): {fact.reason}"
-        case f.FileRetried():
-            return "goes on from where it failed"
-        case f.CallRetried():
-            return f"{fact.call} is tried again after {duration(fact.pause)}: {fact.reason}"
-        case f.RSECounted():
-            catalogue, storage = _witness(fact.catalogue), _witness(fact.storage)
-            return f"counted: {catalogue} in the catalogue, {storage} on the storage"
-        case _:
-            raise AssertionError(type(fact))
-
-
-def _request(fact: f.RuleAsked | f.RuleMade) -> str:
-    return f"{plural(fact.request.copies, 'replica')} at {fact.request.rse_expression}"
-
-
-def _witness(usage: Usage | None) -> str:
-    return "unknown" if usage is None else plural(usage.files, "file")

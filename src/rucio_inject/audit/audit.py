@@ -1,0 +1,62 @@
+"""The audit of a campaign: what is on record against what there is, and safe repairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rucio_inject.audit.files import ATTACHED, LookAtFiles
+from rucio_inject.audit.findings import Looked, Repaired, Report
+from rucio_inject.audit.organised import LookAtCollections, LookAtRules
+from rucio_inject.audit.reading import Reader, batches, reached_state
+from rucio_inject.audit.repair import MakeRepairs
+from rucio_inject.audit.storages import LookAtSources, LookForDarkFiles
+from rucio_inject.audit.world import Plan, Unseen, World
+from rucio_inject.domain.did import DID
+
+
+class Audit:
+    """Looks at everything that a campaign has on record of the cycle begun last."""
+
+    def __init__(self, world: World, plan: Plan, tell: Callable[[str], None]) -> None:
+        """`tell` is shown a line after each part and each batch of files."""
+        self._world = world
+        self._plan = plan
+        self._tell = tell
+
+    def look(self) -> Report:
+        """Find what is wrong. Reads only, and may be done beside a run."""
+        with Reader(self._world.storage, self._plan.folder) as reader:
+            return self._look(reader)
+
+    def fix(self, report: Report) -> Iterator[Repaired]:
+        """Repair what is safe to repair. The ledger must be held."""
+        with Reader(self._world.storage, self._plan.folder) as reader:
+            yield from MakeRepairs(self._world, self._plan, reader).run(report)
+
+    def _look(self, reader: Reader) -> Report:
+        report, unseen = Report(), Unseen()
+        files = LookAtFiles(self._world, self._plan, reader, unseen)
+        sources = LookAtSources(self._world, self._plan)
+        ending = self._world.ending()
+        chains: dict[DID, tuple[DID, ...]] = {}
+        rses = {self._plan.upload_rse: None}
+        count = 0
+        for records in batches(self._world.ledger.files()):
+            self._world.clock.check()
+            report.take(sources.findings(records))
+            report.take(files.findings(records))
+            for record in records:
+                rses.update(dict.fromkeys(record.replicas))
+                if reached_state(record) in ATTACHED and record.dataset not in ending:
+                    chains[record.dataset] = record.containers
+            count += len(records)
+            self._tell(f"{count} files on record, {files.replicas} replicas looked at")
+        report.take(LookAtCollections(self._world).findings(chains))
+        self._tell(f"{len(chains)} datasets looked into")
+        report.take(LookAtRules(self._world, self._plan).findings(list(chains)))
+        dark = LookForDarkFiles(self._world, self._plan, unseen)
+        report.take(dark.findings(rses))
+        self._tell(f"{len(rses) - len(dark.not_listed)} storages listed")
+        report.take(unseen.findings())
+        report.looked = Looked(count, files.replicas, tuple(dark.not_listed))
+        return report
