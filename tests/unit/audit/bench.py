@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.injection_world import NAMES, SCOPE, World, telescope_files
@@ -96,6 +96,11 @@ class Bench:
         repaired = self.fix()
         assert repaired
         assert [outcome for outcome in repaired if outcome.error] == []
+
+    def rewrite(self, did: DID, **changes: object) -> None:
+        """Change what is on record of a file."""
+        files = self.world.shelf.pages.files
+        files[did] = replace(files[did], **changes)  # type: ignore[arg-type]
 
     def stored(self) -> dict[str, dict[str, bytes]]:
         """Everything on every storage."""

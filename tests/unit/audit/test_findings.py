@@ -23,8 +23,11 @@ from tests.unit.audit.bench import (
 
 from rucio_inject.audit import findings as found
 from rucio_inject.audit.findings import Kind, Repair
+from rucio_inject.audit.world import Unseen
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import StorageRefused, StorageUnavailable
 from rucio_inject.domain.facts import SourceFreed
+from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState, RuleRequest
 from rucio_inject.ports import NewFile
@@ -138,6 +141,27 @@ class TestReplicas:
         finding = bench.one(Kind.LOST)
         assert (finding.rse, finding.repair) == ("ELSEWHERE", None)
 
+    def test_a_replica_that_was_there_before_us_is_named_only(self, bench: Bench) -> None:
+        bench.rewrite(CRAB, adopted=True)
+        bench.lake.lose(CRAB, "PIC-INJECT")
+        assert bench.one(Kind.LOST).repair is None
+        bench.lake.lose(CRAB, "LAPP-FAST")
+        repairs = {finding.rse: finding.repair for finding in bench.look()}
+        assert repairs == {"PIC-INJECT": None, "LAPP-FAST": Repair.MARK_BAD}
+
+    def test_one_of_a_file_that_a_run_goes_on_with_is_not_told(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.lake.lose(CRAB, "PIC-DCACHE")
+        look_up = bench.world.catalogue.look_up
+
+        def meanwhile(dids: list[DID]) -> object:
+            bench.rewrite(CRAB, state=FileState.EXPIRING)
+            return look_up(dids)
+
+        monkeypatch.setattr(bench.world.catalogue, "look_up", meanwhile)
+        assert bench.look() == []
+
     def test_the_last_replica_is_told_with_its_source(self, bench: Bench) -> None:
         for rse in HOLDERS:
             bench.lake.lose(CRAB, rse)
@@ -159,6 +183,12 @@ class TestReplicas:
         half = [f for f in bench.look() if f.kind is Kind.HALF_DECLARED]
         assert [(finding.did, finding.rse) for finding in half] == [(CRAB, "LAPP-FAST")]
         assert "UNAVAILABLE" in half[0].there
+
+    def test_one_of_others_that_the_reaper_takes(self, bench: Bench) -> None:
+        bench.lake.rses["ELSEWHERE"] = replace(bench.lake.rses["LAPP-FAST"], bytes={})
+        replica = LakeReplica(pfn_of("ELSEWHERE", CRAB), ReplicaState.BEING_DELETED)
+        bench.lake.files[CRAB].replicas["ELSEWHERE"] = replica
+        assert bench.look() == []
 
     def test_one_that_a_rule_brings_is_awaited(self, bench: Bench) -> None:
         bench.lake.declare_bad(CRAB, "LAPP-FAST")
@@ -182,6 +212,8 @@ class TestReplicas:
         finding = bench.one(Kind.MISSING)
         assert (finding.did, finding.rse) == (CRAB, "PIC-INJECT")
         assert finding.repair is Repair.REGISTER
+        bench.rewrite(CRAB, adopted=True)
+        assert bench.one(Kind.MISSING).repair is None
         bench.lake.rses["PIC-INJECT"].bytes.clear()
         gone = [f for f in bench.look() if f.kind is Kind.MISSING]
         assert [(f.did, f.repair) for f in gone] == [(CRAB, None)]
@@ -248,11 +280,29 @@ class TestStorages:
         world.lake.rses["PIC-INJECT"].bytes[pfn_of("PIC-INJECT", gone)] = b"theirs"
         assert Bench(world, tmp_path).one(Kind.DARK).repair is None
 
+    def test_what_others_put_where_a_replica_of_ours_had_gone(self, bench: Bench) -> None:
+        left_behind(bench)
+        known = bench.world.shelf.pages.files[CRAB].replicas
+        gone = replace(known["PIC-INJECT"], gone_at=bench.lake.clock.now())
+        bench.rewrite(CRAB, replicas={**known, "PIC-INJECT": gone})
+        (finding,) = (f for f in bench.look() if (f.did, f.rse) == (CRAB, "PIC-INJECT"))
+        assert finding.repair is None
+
     def test_a_storage_that_cannot_be_listed_is_named(self, bench: Bench) -> None:
         bench.lake.unlistable.add("LAPP-FAST")
         report = bench.report()
         assert report.counts == {}
         assert report.looked.not_listed == ("LAPP-FAST",)
+
+    def test_one_that_is_away_is_not_asked_again(self) -> None:
+        unseen = Unseen()
+        unseen.add("RSE", StorageRefused("not this one"))
+        assert unseen.away("RSE") is None
+        away = StorageUnavailable("no answer")
+        unseen.add("RSE", away)
+        unseen.add("RSE", StorageRefused("nor this one"))
+        assert unseen.away("RSE") is away
+        assert unseen.away("OTHER") is None
 
     def test_one_that_is_away_is_told_once(self, bench: Bench) -> None:
         bench.lake.rses["LAPP-FAST"].offline = True
@@ -339,6 +389,18 @@ class TestCollectionsAndRules:
         finding = bench.one(Kind.RULE)
         assert (finding.rule_id, finding.did, finding.repair) == (extra, RUN, None)
 
+    def test_a_rule_that_is_not_on_record_of_a_dataset_of_others(self, bench: Bench) -> None:
+        bench.world.catalogue.add_rule(RUN, RuleRequest("QOS=SAFE"), bench.lake.account)
+        bench.world.shelf.pages.collections[RUN] = False
+        assert bench.look() == []
+
+    def test_a_rule_with_more_copies_and_an_end(self, bench: Bench) -> None:
+        """To ask for it again would make another one."""
+        changed = bench.lake.rules[rule_id(bench, RUN, "PIC-DCACHE")]
+        changed.request = replace(changed.request, copies=2)
+        changed.expires_at = bench.lake.clock.now() + timedelta(hours=1)
+        assert [(f.kind, f.repair) for f in bench.look()] == [(Kind.RULE, None)] * 2
+
     def test_what_is_given_its_end_is_left_alone(self, bench: Bench) -> None:
         bench.world.changes["end"] = {"lifetime": "1h", "deadline": "1h"}
         bench.lake.crash_after(1, "end_rule")
@@ -367,6 +429,24 @@ class TestSources:
         assert bench.look() == []
         bench.checksums = True
         assert "md5" in bench.one(Kind.SOURCE).there
+
+    def test_one_that_can_be_made_again(self, bench: Bench) -> None:
+        bench.rewrite(CRAB, generated=True)
+        (bench.inbox / NAMES[0]).unlink()
+        assert bench.look() == []
+
+    def test_one_that_cannot_be_looked_at(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        exists = Path.exists
+
+        def forbidden(path: Path) -> bool:
+            if path.name == NAMES[0]:
+                raise PermissionError(13, "Permission denied")
+            return exists(path)
+
+        monkeypatch.setattr(Path, "exists", forbidden)
+        assert "Permission denied" in bench.one(Kind.SOURCE).there
 
     def test_one_that_was_freed_and_is_there(self, bench: Bench) -> None:
         path = bench.inbox / NAMES[0]

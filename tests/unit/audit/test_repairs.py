@@ -206,6 +206,15 @@ class TestNotMade:
         bench.fix()
         assert self.states(bench, CRAB)["PIC-DCACHE"] is ReplicaState.AVAILABLE
 
+    def test_nor_if_the_catalogue_has_it_by_now(self, bench: Bench) -> None:
+        bench.lake.lose(CRAB, "PIC-DCACHE")
+        report = bench.report()
+        bench.lake.files[CRAB].measure = measured(b"something else")
+        with bench.world.ledger() as ledger:
+            (outcome,) = bench.audit(ledger).fix(report)
+        assert "other content" in str(outcome.error)
+        assert self.states(bench, CRAB)["PIC-DCACHE"] is ReplicaState.AVAILABLE
+
     def test_one_that_is_good_again(self, bench: Bench) -> None:
         content = bench.lake.content(CRAB, "PIC-DCACHE")
         assert content is not None
@@ -249,6 +258,18 @@ class TestNotMade:
             list(bench.audit(ledger).fix(report))
         assert pfn_of("PIC-INJECT", OTHER_RUN) in bench.lake.rses["PIC-INJECT"].bytes
         assert pfn_of("PIC-INJECT", CRAB) not in bench.lake.rses["PIC-INJECT"].bytes
+
+    def test_a_left_over_whose_record_has_changed(self, bench: Bench) -> None:
+        left_behind(bench)
+        report, before = bench.report(), bench.stored()
+        bench.lake.rses["PIC-INJECT"].refuses_deletion = False
+        for record in bench.world.files():
+            bench.rewrite(record.did, state=FileState.GONE)
+        with bench.world.ledger() as ledger:
+            outcomes = list(bench.audit(ledger).fix(report))
+        assert outcomes
+        assert all("somebody else's" in str(outcome.error) for outcome in outcomes)
+        assert bench.stored() == before
 
     def test_nothing_of_others_is_touched(self, bench: Bench) -> None:
         stranger = add_stranger(bench)
