@@ -13,9 +13,9 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.factory import Ports
+from rucio_inject.measuring import measure_file
 from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Analyser
-from rucio_inject.steps.measure import measure_file
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Self, TypeVar
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.errors import SourceUnreadable, StorageRefused
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Storage
 
 T = TypeVar("T")
 
 # Files in one call to the catalogue.
 BATCH = 500
-BLOCK = 1 << 20
 
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:
@@ -33,20 +32,6 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 def reached_state(record: FileRecord) -> FileState:
     """How far a file has come; one that was set aside had come from somewhere."""
     return record.failure.came_from if record.failure else record.state
-
-
-def measure_file(path: Path) -> Measure:
-    """Size, adler32 and md5 of a file. SourceUnreadable if it cannot be read."""
-    adler32, md5, size = zlib.adler32(b""), hashlib.md5(usedforsecurity=False), 0
-    try:
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(BLOCK):
-                adler32 = zlib.adler32(block, adler32)
-                md5.update(block)
-                size += len(block)
-    except OSError as error:
-        raise SourceUnreadable(f"cannot read {path}: {error.strerror}") from error
-    return Measure(size, f"{adler32:08x}", md5.hexdigest())
 
 
 class Reader:

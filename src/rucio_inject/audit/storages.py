@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rucio_inject.audit.files import IN_LAKE
 from rucio_inject.audit.findings import Finding, Kind, Repair
-from rucio_inject.audit.reading import batches, measure_file, reached_state
+from rucio_inject.audit.reading import batches, reached_state
 from rucio_inject.audit.world import Plan, Unseen, World
 from rucio_inject.domain.errors import SourceUnreadable, StorageError
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.measuring import measure_file
 from rucio_inject.ports import StoredFile
 
 UNFINISHED = frozenset({FileState.MEASURED, FileState.UPLOADED})

@@ -13,14 +13,8 @@ from typing import TextIO
 import click
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.ledger_look import (
-    Look,
-    campaign_argument,
-    ledger_options,
-    looking,
-    relocated,
-    to_reader,
-)
+from rucio_inject.cli.ledger_look import Look, campaign_argument, ledger_options, looking, relocated
+from rucio_inject.cli.output import to_reader
 from rucio_inject.cli.words import plural
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.did import DID
@@ -31,8 +25,8 @@ from rucio_inject.factory import placing
 from rucio_inject.ledger import export as exports
 from rucio_inject.ledger.seed_import import Importer
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Clock
-from rucio_inject.steps.measure import measure_file
 from rucio_inject.whole_files import replacing
 
 SCHEMA = 1

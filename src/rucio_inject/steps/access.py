@@ -17,10 +17,11 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.measure import make_folder, measure_file
+from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads
 
 

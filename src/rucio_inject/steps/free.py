@@ -14,11 +14,11 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.facts import SourceFreed, SourceFreeing
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.measure import measure_file
 from rucio_inject.steps.organise import ending_datasets
 
 VERIFIED = frozenset({FileState.VERIFIED})

@@ -19,11 +19,12 @@ from rucio_inject.domain.facts import (
     UploadBegun,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Catalogue, KnownFile, NewFile, Source, Storage
 from rucio_inject.steps.batches import batches, divided
 from rucio_inject.steps.compare import CompareWithCatalogue, conflict, measure_of
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.measure import make_folder, measure_file
+from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads
 
 Uploaded: TypeAlias = tuple[str, Measure]

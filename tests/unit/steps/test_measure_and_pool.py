@@ -19,7 +19,7 @@ from rucio_inject.domain.errors import (
     SourceUnreadable,
     StorageUnavailable,
 )
-from rucio_inject.steps.measure import BLOCK, measure_file
+from rucio_inject.measuring import BLOCK, measure_file
 from rucio_inject.steps.pool import AHEAD, in_threads
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
