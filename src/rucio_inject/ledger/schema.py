@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
-from pathlib import Path
+from types import ModuleType
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text
 
 from rucio_inject.domain.errors import LedgerError
@@ -53,11 +51,6 @@ def check(database: Database) -> None:
         )
 
 
-def migrations() -> ScriptDirectory:
-    """Every version that this code knows."""
-    return ScriptDirectory.from_config(_config())
-
-
 def _bring_up_to_date(database: Database) -> None:
     with _MIGRATION, database.writing() as connection:
         if not database.is_sqlite:
@@ -68,17 +61,7 @@ def _bring_up_to_date(database: Database) -> None:
             return
         if found is not None:
             _refuse_newer(found, database)
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, SCHEMA)
-
-
-def _config() -> Config:
-    config = Config()
-    # A percent sign would be read as the beginning of a variable.
-    folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
-    config.set_main_option("script_location", folder)
-    return config
+        _versions().upgrade(connection, SCHEMA)
 
 
 def _version(connection: Connection) -> str | None:
@@ -91,11 +74,16 @@ def _version(connection: Connection) -> str | None:
 
 
 def _refuse_newer(found: str, database: Database) -> None:
-    if found not in {script.revision for script in migrations().walk_revisions()}:
+    if found not in _versions().known():
         raise LedgerError(
             f"ledger {database.place} is of schema {found}; this version writes schema {SCHEMA}",
             hint="use the version of rucio-inject that wrote it, or name another ledger",
         )
+
+
+def _versions() -> ModuleType:
+    # alembic takes a second to import, and a ledger that is up to date needs none of it.
+    return importlib.import_module("rucio_inject.ledger.versions")
 
 
 def _no_ledger(database: Database) -> LedgerError:

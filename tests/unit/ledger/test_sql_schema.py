@@ -14,7 +14,7 @@ from sqlalchemy import text
 from tests.ledger_databases import Location, clock, location, open_database, postgresql_server
 
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.ledger import schema
+from rucio_inject.ledger import versions
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.tables import SCHEMA, VERSION_TABLE, metadata
@@ -49,7 +49,7 @@ def test_the_tables_are_what_the_migrations_make(
 
 
 def test_the_version_that_the_code_writes_is_the_last_one() -> None:
-    assert schema.migrations().get_current_head() == SCHEMA
+    assert versions.newest() == SCHEMA
 
 
 @pytest.mark.parametrize("reading", [False, True])
