@@ -16,14 +16,9 @@ from rucio_inject.audit.findings import Finding, Kind, Repaired, Report
 from rucio_inject.audit.world import Plan, World
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.exit_codes import ExitCode
-from rucio_inject.cli.ledger_look import (
-    campaign_argument,
-    fitted,
-    ledger_options,
-    relocated,
-    to_reader,
-)
+from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
 from rucio_inject.cli.options import sign_in_options, with_password
+from rucio_inject.cli.output import fitted, to_reader
 from rucio_inject.cli.words import plural
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.facts import CallRetried, Fact

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from rucio_inject.cli.fact_words import told
-from rucio_inject.cli.ledger_look import Look, dataset_did, find_file, moment, shown
+from rucio_inject.cli.ledger_look import Look, dataset_did, find_file
+from rucio_inject.cli.output import moment, shown
 from rucio_inject.cli.words import duration, plural
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure

@@ -17,13 +17,12 @@ from rucio_inject.cli.ledger_look import (
     campaign_argument,
     dataset_did,
     find_file,
-    fitted,
     ledger_options,
     looking,
     relocated,
-    to_reader,
 )
 from rucio_inject.cli.main import tell
+from rucio_inject.cli.output import fitted, to_reader
 from rucio_inject.cli.words import plural, size
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import click
 
+from rucio_inject.cli.output import to_reader
 from rucio_inject.domain.errors import NameRefused, UsageError
 from rucio_inject.domain.names import (
     DEFAULT_CONTAINERS,
@@ -29,7 +30,6 @@ from rucio_inject.domain.names import (
 
 SCHEMA = 1
 EXIT_SOME_REFUSED = 3
-EXIT_READER_GONE = 141  # what a shell reports for a program that SIGPIPE ended
 LINE_LENGTH = 4096  # the longest path that Linux takes
 SHOWN_LENGTH = 100  # of a line that is longer
 
@@ -119,11 +119,8 @@ def names(
     for path in lists:
         _check_list(path)
     reading = _Reading(grammars(keys or tuple(GRAMMARS)), dataset, containers)
-    try:
+    with to_reader():
         refused = _write(reading, lists, sys.stdout)
-    except BrokenPipeError:
-        _forget_output()
-        sys.exit(EXIT_READER_GONE)
     if refused:
         sys.exit(EXIT_SOME_REFUSED)
 
@@ -197,10 +194,3 @@ def _opened(path: str) -> Iterator[TextIO]:
             f"list {path!r} cannot be read: {error.strerror}",
             hint="FILE is a text file with one name a line",
         ) from error
-
-
-def _forget_output() -> None:
-    """Let what is still buffered go nowhere, so that Python does not fail on it at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -12,14 +12,9 @@ import click
 from rucio_inject.cli import overview
 from rucio_inject.cli.exit_codes import ExitCode, of_error
 from rucio_inject.cli.fact_words import subject, told
-from rucio_inject.cli.ledger_look import (
-    fitted,
-    ledger_options,
-    moment,
-    shown,
-    to_reader,
-)
+from rucio_inject.cli.ledger_look import ledger_options
 from rucio_inject.cli.main import tell
+from rucio_inject.cli.output import fitted, moment, shown, to_reader
 from rucio_inject.cli.overview import SHOWN, Reason, Rules, Status, gather
 from rucio_inject.cli.words import duration, plural, size
 from rucio_inject.clock import SystemClock

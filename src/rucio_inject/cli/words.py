@@ -16,13 +16,14 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as in 4.2 s, 3 min 05 s or 2 h 10 min."""
+    """Seconds as in 4.2 s, 3 min 05 s or 2 h 10 min, or 5 days."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60:02d} min" if hours < 48 else plural(round(hours / 24), "day")
 
 
 def plural(count: int, what: str) -> str:

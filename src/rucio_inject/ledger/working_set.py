@@ -265,6 +265,8 @@ def _subject(fact: f.Fact) -> str | None:
             return fact.view.rule_id
         case f.RuleAsked():
             return str(fact.dataset)
+        case f.RepairAsked() | f.RepairMade():
+            return fact.subject
         case _:
             return None
 

@@ -29,6 +29,12 @@ COMMANDS = [
     ["campaign", "schema"],
     ["lake"],
     *(["lake", name] for name in ("start", "stop", "status", "reset", "env")),
+    ["status"],
+    ["audit"],
+    ["files"],
+    *(["files", name] for name in ("list", "show", "retry", "forget")),
+    ["ledger"],
+    *(["ledger", name] for name in ("export", "import")),
 ]
 GOOD = """\
 campaign: night

@@ -16,8 +16,9 @@ from tests.ledger_databases import Location, location, postgresql_server
 
 from rucio_inject.cli import overview
 from rucio_inject.cli.fact_words import subject, told
-from rucio_inject.cli.ledger_look import fitted, relocated
+from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
+from rucio_inject.cli.output import fitted
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -339,6 +340,13 @@ class TestShow:
         for fact in facts:
             assert fact["words"] in shown
         assert "2026-03-01T12:00:01Z         +1.0 s  source read: 5 B" in shown
+
+    def test_what_an_audit_repaired(self, campaign: Path) -> None:
+        repairs = [fact for fact in OTHERS if isinstance(fact, (f.RepairAsked, f.RepairMade))]
+        with ledger_at(campaign.parent) as ledger:
+            ledger.record(repairs)
+        kinds = [fact["kind"] for fact in one("files", "show", campaign, FILE, "--json")["facts"]]
+        assert kinds[-2:] == ["RepairAsked", "RepairMade"]
 
     def test_checksums_errors_and_retries(self, campaign: Path) -> None:
         other = measured(b"other bytes")

@@ -37,6 +37,7 @@ CALLS: dict[str, Call] = {
     "locks": lambda c: c.locks("rule"),
     "stuck_files": lambda c: c.stuck_files("rule"),
     "usage": lambda c: c.usage("RSE"),
+    "look_up_collections": lambda c: c.look_up_collections([DATASET]),
 }
 # Any mapping may be the attributes of an RSE, and Rucio answers a change with nothing.
 LENIENT: dict[str, Call] = {"rse_attributes": lambda c: c.rse_attributes("RSE")}
