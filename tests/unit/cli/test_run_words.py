@@ -303,6 +303,9 @@ def test_sizes(count: int, text: str) -> None:
         (119.9, "2 min 00 s"),
         (185, "3 min 05 s"),
         (7800, "2 h 10 min"),
+        (172_740, "47 h 59 min"),
+        (172_800, "2 days"),
+        (1_000_000, "12 days"),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
