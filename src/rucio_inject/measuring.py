@@ -4,39 +4,119 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
+from typing import TypeAlias
+
+from zlib_ng import zlib_ng
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.errors import SourceChanged, SourceUnreadable
 
 BLOCK = 1 << 20
+"""Bytes read at once: a smaller file comes in one read."""
+
+Write: TypeAlias = Callable[[memoryview], object]
+"""Takes a block of bytes, which is another one as soon as it returns."""
+
+_EMPTY = zlib_ng.adler32(b"")
 
 
-def measure_file(path: Path) -> Measure:
-    """Read a file once: its size, adler32 and md5.
+class _Buffer(threading.local):
+    """A thread reads into the same memory again and again, whatever the size of its files."""
 
-    SourceUnreadable if it cannot be read, SourceChanged if it changed meanwhile.
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(BLOCK))
+
+
+_BUFFER = _Buffer()
+
+
+def source_stat(path: Path) -> os.stat_result:
+    """What the system tells of a source; SourceUnreadable if it is not there, or no file."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error.strerror) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _unreadable(path, "Is a directory" if stat.S_ISDIR(found.st_mode) else "is no file")
+    return found
+
+
+def check_unchanged(path: Path, before: os.stat_result, after: os.stat_result) -> None:
+    """SourceChanged if size or time of change of a source are not what they were."""
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise _changed(path)
+
+
+def measure_file(path: Path, write: Write | None = None) -> Measure:
+    """Read a source once: its size, adler32 and md5; each block goes to `write` too.
+
+    SourceUnreadable if it cannot be read, SourceChanged if it changed meanwhile. `write` raises
+    errors of its own: an OSError is taken for the source's.
     """
-    adler32, md5, size = zlib.adler32(b""), hashlib.md5(usedforsecurity=False), 0
     try:
         with path.open("rb", buffering=0) as file:
             before = os.fstat(file.fileno())
             # A file that is being written to might never end.
-            while size <= before.st_size and (block := file.read(BLOCK)):
-                adler32 = zlib.adler32(block, adler32)
-                md5.update(block)
-                size += len(block)
+            measure = measure_open(file, write, most=before.st_size)
             after = os.fstat(file.fileno())
     except OSError as error:
-        raise SourceUnreadable(
-            f"cannot read {path}: {error.strerror}",
-            hint="check that it is there and that you may read it",
-        ) from error
-    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    if not same or size != after.st_size:
-        raise SourceChanged(
-            f"{path} changed while it was read",
-            hint="is it still being written? inject it when it is complete",
-        )
+        raise _unreadable(path, error.strerror) from error
+    check_unchanged(path, before, after)
+    if measure.size != after.st_size:
+        raise _changed(path)
+    return measure
+
+
+def measure_open(file: FileIO, write: Write | None = None, *, most: int | None = None) -> Measure:
+    """Read an open file to its end, or to the first block beyond `most` bytes; each block goes to
+    `write` too. OSError as the system raises it."""
+    adler32, md5, size = _EMPTY, hashlib.md5(usedforsecurity=False), 0
+    for block in _blocks(file, most):
+        if write is not None:
+            write(block)
+        adler32 = zlib_ng.adler32(block, adler32)
+        md5.update(block)
+        size += len(block)
     return Measure(size, f"{adler32:08x}", md5.hexdigest())
+
+
+def checksum_open(file: FileIO) -> tuple[int, str]:
+    """Size and adler32 of an open file, many times quicker than with md5. OSError as the system
+    raises it."""
+    adler32, size = _EMPTY, 0
+    for block in _blocks(file):
+        adler32 = zlib_ng.adler32(block, adler32)
+        size += len(block)
+    return size, f"{adler32:08x}"
+
+
+def write_whole(file: FileIO, block: memoryview) -> None:
+    """Write a block: the system may take it in parts. OSError as the system raises it."""
+    while block:
+        block = block[file.write(block) :]
+
+
+def _blocks(file: FileIO, most: int | None = None) -> Iterator[memoryview]:
+    buffer, size = _BUFFER.view, 0
+    while (most is None or size <= most) and (read := file.readinto(buffer)):
+        yield buffer[:read]
+        size += read
+
+
+def _unreadable(path: Path, reason: str | None) -> SourceUnreadable:
+    return SourceUnreadable(
+        f"cannot read {path}: {reason}",
+        hint="check that it is there and that you may read it",
+    )
+
+
+def _changed(path: Path) -> SourceChanged:
+    return SourceChanged(
+        f"{path} changed while it was read",
+        hint="is it still being written? inject it when it is complete",
+    )

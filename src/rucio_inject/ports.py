@@ -252,8 +252,12 @@ class Catalogue(Protocol):
         that counts against it; no limit where Rucio applies none."""
         ...
 
+    def find(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile | KnownCollection]:
+        """What the catalogue knows of these DIDs, of any type; unknown ones are left out."""
+        ...
+
     def look_up(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile]:
-        """What the catalogue knows of these files; unknown ones are left out."""
+        """What the catalogue knows of these files; unknown ones, and collections, are left out."""
         ...
 
     def add_files(self, rse: str, files: Sequence[NewFile]) -> None:
@@ -261,6 +265,15 @@ class Catalogue(Protocol):
 
         All or none of each 500. A file that is there with its replica is left as it is: callers
         look up and compare first.
+        """
+        ...
+
+    def place_files(self, rse: str, contents: Mapping[DID, Sequence[NewFile]]) -> None:
+        """Register files as `add_files` does, and put them into their datasets, which must be
+        there.
+
+        All or none of each 500. CatalogueRefused if the catalogue has one of them with another
+        size or checksum. Idempotent.
         """
         ...
 
@@ -346,6 +359,15 @@ class StoredFile:
     partial: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where `put` has stored a file, and what it measured of the bytes while they were read for
+    it."""
+
+    pfn: str
+    measure: Measure
+
+
 class Storage(Protocol):
     """The storages behind the RSEs, through each RSE's own protocols.
 
@@ -357,17 +379,27 @@ class Storage(Protocol):
         """The PFN under which `put` would store a DID, if something lies there; None if not."""
         ...
 
-    def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
-        """Store a local file as a DID's replica; gives its PFN.
+    def put(self, rse: str, path: Path, did: DID) -> Stored:
+        """Store a local file as a DID's replica, and measure what was read for it.
 
-        The final name never shows a part of the file. What lies under that name already is
-        PlaceTaken, unless `overwrite`: then callers must know that it is what an earlier try of
-        theirs left, and no registered replica.
+        The final name never shows a part of the file, and what lies under it already is never
+        overwritten: PlaceTaken. SourceUnreadable if the file cannot be read, SourceChanged if it
+        changed while it was: then there is nothing under the final name.
         """
         ...
 
-    def get(self, rse: str, pfn: str, path: Path) -> None:
-        """Read a replica into a local file, which is overwritten; DiskFull if it has no room."""
+    def get(self, rse: str, pfn: str, path: Path) -> Measure:
+        """Read a replica into a local file, which is overwritten, and measure what was read.
+        DiskFull if it has no room."""
+        ...
+
+    def measure(self, rse: str, pfn: str) -> Measure:
+        """Read a replica whole, and keep nothing of it."""
+        ...
+
+    def checksum(self, rse: str, pfn: str) -> StoredFile:
+        """Size and adler32 of what the storage holds now, always both: told by it, or read
+        again there."""
         ...
 
     def exists(self, rse: str, pfn: str) -> bool:

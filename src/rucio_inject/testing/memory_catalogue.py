@@ -84,6 +84,13 @@ class MemoryCatalogue:
             limit = self._lake.rse(rse).limits.get(account)
             return Quota(rse, limit, self._lake.used(account, rse))
 
+    def find(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile | KnownCollection]:
+        """See the port."""
+        with self._lake.call("find"):
+            files = self._lake.files
+            known = {did: _known(did, files[did]) for did in dids if did in files}
+            return {**known, **self._collections(dids)}
+
     def look_up(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile]:
         """See the port."""
         with self._lake.call("look_up"):
@@ -97,11 +104,33 @@ class MemoryCatalogue:
             for new in files:
                 self._check_new(new)
             for new in files:
-                if new.did not in self._lake.files:
-                    self._lake.registrations.append(new.did)
-                file = self._lake.files.setdefault(new.did, LakeFile(new.measure))
-                pfn = new.pfn or pfn_of(rse, new.did)
-                file.replicas.setdefault(rse, LakeReplica(pfn, ReplicaState.AVAILABLE))
+                self._register(rse, new)
+
+    def place_files(self, rse: str, contents: Mapping[DID, Sequence[NewFile]]) -> None:
+        """See the port."""
+        with self._lake.call("place_files"):
+            self._lake.rse(rse)
+            for dataset, files in contents.items():
+                kind = self._open(dataset)
+                for new in files:
+                    self._check_new(new)
+                    if kind is not DIDType.DATASET:
+                        raise CatalogueRefused(f"a file cannot be put into {kind} {dataset}")
+                    known = self._lake.files.get(new.did)
+                    if known is not None and known.measure != new.measure:
+                        raise CatalogueRefused(f"mismatch for {new.did}")
+            for dataset, files in contents.items():
+                for new in files:
+                    self._register(rse, new)
+                held = self._lake.collections[dataset].contents
+                held.update(dict.fromkeys(new.did for new in files))
+
+    def _register(self, rse: str, new: NewFile) -> None:
+        if new.did not in self._lake.files:
+            self._lake.registrations.append(new.did)
+        file = self._lake.files.setdefault(new.did, LakeFile(new.measure))
+        pfn = new.pfn or pfn_of(rse, new.did)
+        file.replicas.setdefault(rse, LakeReplica(pfn, ReplicaState.AVAILABLE))
 
     def _check_new(self, new: NewFile) -> None:
         if new.did.scope not in self._lake.scopes:
@@ -129,13 +158,18 @@ class MemoryCatalogue:
         """See the port."""
         with self._lake.call("attach"):
             for parent, children in contents.items():
-                kind = self._collection(parent).kind
-                if parent in self._lake.closed:
-                    raise CatalogueRefused(f"{parent} is closed")
+                kind = self._open(parent)
                 for child in children:
                     self._check_fits(parent, kind, child)
             for parent, children in contents.items():
                 self._lake.collections[parent].contents.update(dict.fromkeys(children))
+
+    def _open(self, collection: DID) -> DIDType:
+        """The kind of a collection that takes more."""
+        kind = self._collection(collection).kind
+        if collection in self._lake.closed:
+            raise CatalogueRefused(f"{collection} is closed")
+        return kind
 
     def _check_fits(self, parent: DID, kind: DIDType, child: DID) -> None:
         there = self._type(child)
@@ -163,14 +197,14 @@ class MemoryCatalogue:
     def look_up_collections(self, dids: Sequence[DID]) -> Mapping[DID, KnownCollection]:
         """See the port."""
         with self._lake.call("look_up_collections"):
-            known = {did: self._lake.collections[did] for did in dids if self._is_collection(did)}
-            return {
-                did: KnownCollection(did, held.kind, did not in self._lake.closed)
-                for did, held in known.items()
-            }
+            return self._collections(dids)
 
-    def _is_collection(self, did: DID) -> bool:
-        return did in self._lake.collections
+    def _collections(self, dids: Sequence[DID]) -> dict[DID, KnownCollection]:
+        known = {did: self._lake.collections[did] for did in dids if did in self._lake.collections}
+        return {
+            did: KnownCollection(did, held.kind, did not in self._lake.closed)
+            for did, held in known.items()
+        }
 
     def mark_bad(self, rse: str, dids: Sequence[DID], reason: str) -> None:  # noqa: ARG002
         """See the port."""

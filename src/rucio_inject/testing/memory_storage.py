@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
+    DiskFull,
     PlaceTaken,
     ReplicaMissing,
+    SourceChanged,
+    SourceUnreadable,
     StorageRefused,
     StorageUnavailable,
 )
 from rucio_inject.domain.usage import Usage
-from rucio_inject.ports import StoredFile
+from rucio_inject.ports import Stored, StoredFile
 from rucio_inject.testing.lake_values import LakeRSE
-from rucio_inject.testing.memory_daemons import pfn_of
+from rucio_inject.testing.memory_daemons import measure_bytes, pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
 
 _PARTIAL = re.compile(r"(.+)\.[0-9a-f]{12}\.rucio\.upload")
@@ -36,34 +41,49 @@ class MemoryStorage:
                 pfn if pfn in self._reached(rse, f"cannot look for {did} at {rse}").bytes else None
             )
 
-    def put(self, rse: str, path: Path, did: DID, *, overwrite: bool) -> str:
+    def put(self, rse: str, path: Path, did: DID) -> Stored:
         """See the port."""
         doing = f"cannot store {did} at {rse}"
         with self._lake.call("put"):
+            content = _source(path)
             storage = self._reached(rse, doing)
             if storage.refuses_writes:
                 raise StorageRefused(f"{doing}: no space left on device")
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise StorageRefused(f"{doing}: {error.strerror}") from error
             pfn = pfn_of(rse, did)
-            if pfn in storage.bytes and not overwrite:
+            if pfn in storage.bytes:
                 raise PlaceTaken(f"{doing}: something lies at {pfn} already", pfn=pfn)
             storage.bytes[pfn] = content
-            return pfn
+            return Stored(pfn, measure_bytes(content))
 
-    def get(self, rse: str, pfn: str, path: Path) -> None:
+    def get(self, rse: str, pfn: str, path: Path) -> Measure:
         """See the port."""
-        doing = f"cannot read {pfn} at {rse}"
         with self._lake.call("get"):
-            content = self._reached(rse, doing).bytes.get(pfn)
-            if content is None:
-                raise ReplicaMissing(f"{doing}: it is not there")
+            content = self._content(rse, pfn)
             try:
                 path.write_bytes(content)
             except OSError as error:
-                raise StorageRefused(f"{doing}: {error.strerror}") from error
+                path.unlink(missing_ok=True)
+                kind = DiskFull if error.errno == errno.ENOSPC else StorageRefused
+                raise kind(f"cannot write {path}: {error.strerror}") from error
+            return measure_bytes(content)
+
+    def measure(self, rse: str, pfn: str) -> Measure:
+        """See the port."""
+        with self._lake.call("measure"):
+            return measure_bytes(self._content(rse, pfn))
+
+    def checksum(self, rse: str, pfn: str) -> StoredFile:
+        """See the port."""
+        with self._lake.call("checksum"):
+            measure = measure_bytes(self._content(rse, pfn))
+            return StoredFile(pfn, measure.size, measure.adler32)
+
+    def _content(self, rse: str, pfn: str) -> bytes:
+        doing = f"cannot read {pfn} at {rse}"
+        content = self._reached(rse, doing).bytes.get(pfn)
+        if content is None:
+            raise ReplicaMissing(f"{doing}: it is not there")
+        return content
 
     def exists(self, rse: str, pfn: str) -> bool:
         """See the port."""
@@ -107,6 +127,17 @@ class MemoryStorage:
         if storage.offline:
             raise StorageUnavailable(f"{doing}: it does not answer")
         return storage
+
+
+def _source(path: Path) -> bytes:
+    try:
+        before, content, after = path.stat(), path.read_bytes(), path.stat()
+    except OSError as error:
+        raise SourceUnreadable(f"cannot read {path}: {error.strerror}") from error
+    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    if not same or len(content) != after.st_size:
+        raise SourceChanged(f"{path} changed while it was read")
+    return content
 
 
 def _listed(place: str, scope: str, sizes: Mapping[str, int]) -> Iterator[StoredFile]:

@@ -125,7 +125,7 @@ def left_behind(bench: Bench) -> None:
 def add_stranger(bench: Bench) -> DID:
     """Somebody's file in a dataset of ours."""
     did = DID(SCOPE, "theirs")
-    bench.world.storage.put("PIC-INJECT", bench.inbox / NAMES[0], did, overwrite=False)
+    bench.world.storage.put("PIC-INJECT", bench.inbox / NAMES[0], did)
     content = (bench.inbox / NAMES[0]).read_bytes()
     bench.world.catalogue.add_files("PIC-INJECT", [NewFile(did, measured(content))])
     bench.world.catalogue.attach({RUN: [did]})

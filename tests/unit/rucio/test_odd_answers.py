@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.rucio.fake_rucio import JSON, STREAM, Answer, FakeServer
 
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, CatalogueUnavailable, SignInFailed
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.ports import NewFile
 from rucio_inject.rucio.session import Session
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ Call = Callable[["RucioCatalogue"], object]
 
 FILE = DID("scope", "file")
 DATASET = DID("scope", "dataset")
+MEASURE = Measure(1, "00000001", "0" * 32)
 PAGE = b"<!DOCTYPE html><html><body>Welcome</body></html>"
 
 CALLS: dict[str, Call] = {
@@ -28,6 +31,7 @@ CALLS: dict[str, Call] = {
     "ensure_scope": lambda c: c.ensure_scope("scope", "magic"),
     "resolve": lambda c: c.resolve("QOS=FAST"),
     "quota": lambda c: c.quota("magic", "RSE"),
+    "find": lambda c: c.find([FILE]),
     "look_up": lambda c: c.look_up([FILE]),
     "missing": lambda c: c.missing([FILE]),
     "add_collections": lambda c: c.add_collections({DATASET: DIDType.DATASET}),
@@ -44,6 +48,7 @@ LENIENT: dict[str, Call] = {"rse_attributes": lambda c: c.rse_attributes("RSE")}
 CHANGES: dict[str, Call] = {
     "set_rse_attribute": lambda c: c.set_rse_attribute("RSE", "key", "value"),
     "attach": lambda c: c.attach({DATASET: [FILE]}),
+    "place_files": lambda c: c.place_files("RSE", {DATASET: [NewFile(FILE, MEASURE)]}),
     "end_rule": lambda c: c.end_rule("rule", 60),
     "expire_collection": lambda c: c.expire_collection(DATASET, 60),
 }

@@ -1,7 +1,9 @@
-"""The storage adapter with Rucio's real posix protocol, and with protocols that are not there."""
+"""The storage adapter with folders, with Rucio's real posix protocol as if it were another one, and
+with protocols that are not there."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +17,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import StorageError, StorageRefused, StorageUnavailable
+from rucio_inject.domain.errors import (
+    PlaceTaken,
+    SourceChanged,
+    SourceUnreadable,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
+)
 from rucio_inject.domain.usage import Usage
 from rucio_inject.rucio.session import Session
 
@@ -119,162 +128,227 @@ def posix(rucio_cfg: Path) -> type[Any]:
 
 
 def test_what_lies_there_is_left(storage: RucioStorage, pool: Path, source: Path) -> None:
-    storage.put("RSE", source, FILE, overwrite=False)
+    storage.put("RSE", source, FILE)
     source.write_bytes(b"other")
     with pytest.raises(StorageRefused, match="already"):
-        storage.put("RSE", source, FILE, overwrite=False)
+        storage.put("RSE", source, FILE)
     assert files(pool) == {"file": b"ours"}
 
 
-@pytest.mark.parametrize("scheme", ["file", "davs"])
-def test_overwriting_replaces_it(
-    make: Make,
-    pool: Path,
-    source: Path,
-    posix: type[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    scheme: str,
-) -> None:
-    rename = posix.rename
+Hook = Callable[[str], object]
+WhenWritten = Callable[[Hook], None]
 
-    def rename_to_nothing(self: Any, pfn: str, new: str) -> None:
-        assert scheme == "file" or not self.exists(new)
-        rename(self, pfn, new)
 
-    monkeypatch.setattr(posix, "rename", rename_to_nothing)
+@pytest.fixture(params=["file", "davs"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """Of a storage that we write to ourselves, and of one that Rucio's class writes to."""
+    return str(request.param)
+
+
+@pytest.fixture
+def either(make: Make, pool: Path, scheme: str) -> RucioStorage:
+    """The adapter, with an RSE of the scheme."""
     settings = settings_of(pool)
     settings["protocols"][0]["scheme"] = scheme
-    storage = make(settings)
-    storage.put("RSE", source, FILE, overwrite=False)
-    source.write_bytes(b"other")
-    storage.put("RSE", source, FILE, overwrite=True)
-    assert files(pool) == {"file": b"other"}
+    return make(settings)
+
+
+@pytest.fixture
+def when_written(
+    scheme: str, pool: Path, posix: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> WhenWritten:
+    """Has a function called with the path of each partial file as soon as it is written."""
+    from rucio_inject.rucio import posix as ours
+
+    put, write = posix.put, ours.PosixAccess.write
+
+    def install(hook: Hook) -> None:
+        def put_and_call(self: Any, path: str, target: str) -> None:
+            put(self, path, target)
+            hook(urlsplit(target).path)
+
+        def write_and_call(self: Any, path: Path, found: Any, partial: str) -> Any:
+            measure = write(self, path, found, partial)
+            hook(urlsplit(partial).path)
+            return measure
+
+        monkeypatch.setattr(posix, "put", put_and_call)
+        monkeypatch.setattr(ours.PosixAccess, "write", write_and_call)
+
+    return install
 
 
 def test_what_comes_while_the_bytes_are_written_is_left(
-    storage: RucioStorage,
-    pool: Path,
-    source: Path,
-    posix: type[Any],
-    monkeypatch: pytest.MonkeyPatch,
+    either: RucioStorage, pool: Path, source: Path, when_written: WhenWritten
 ) -> None:
-    put = posix.put
+    def another_comes(partial: str) -> None:
+        Path(partial).with_name("file").write_bytes(b"somebody's")
 
-    def put_beside_another(self: Any, path: str, target: str) -> None:
-        put(self, path, target)
-        folder = next(path for path in pool.rglob("*.rucio.upload")).parent
-        (folder / "file").write_bytes(b"somebody's")
-
-    monkeypatch.setattr(posix, "put", put_beside_another)
-    with pytest.raises(StorageRefused, match="already"):
-        storage.put("RSE", source, FILE, overwrite=False)
+    when_written(another_comes)
+    with pytest.raises(PlaceTaken, match="already"):
+        either.put("RSE", source, FILE)
     assert files(pool) == {"file": b"somebody's"}
 
 
 def test_tries_of_one_did_have_names_of_their_own(
-    storage: RucioStorage,
-    pool: Path,
-    source: Path,
-    posix: type[Any],
-    monkeypatch: pytest.MonkeyPatch,
+    storage: RucioStorage, pool: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, put = Barrier(2, timeout=20), posix.put
-    partials = []
+    from rucio_inject.rucio import posix as ours
 
-    def put_together(self: Any, path: str, target: str) -> None:
-        # Rucio's protocol would fail if both made the folder.
-        assert Path(urlsplit(target).path).parent.is_dir()
-        put(self, path, target)
-        partials.append(target)
+    both, partials = Barrier(2, timeout=20), []
+    write, rename = ours.PosixAccess.write, ours.PosixAccess.rename
+
+    def write_together(self: Any, path: Path, found: Any, partial: str) -> Any:
         both.wait()
+        measure = write(self, path, found, partial)
+        partials.append(partial)
+        return measure
 
-    monkeypatch.setattr(posix, "put", put_together)
+    def rename_together(self: Any, partial: str, pfn: str) -> None:
+        both.wait()
+        rename(self, partial, pfn)
+
+    monkeypatch.setattr(ours.PosixAccess, "write", write_together)
+    monkeypatch.setattr(ours.PosixAccess, "rename", rename_together)
     with ThreadPoolExecutor(2) as threads:
-        tries = [threads.submit(storage.put, "RSE", source, FILE, overwrite=True) for _ in range(2)]
-    assert {attempt.result() for attempt in tries} == {next(iter(partials)).rsplit(".", 3)[0]}
+        tries = [threads.submit(storage.put, "RSE", source, FILE) for _ in range(2)]
+    # Both saw that the place was free; only one of them got it.
+    (refused,) = [error for attempt in tries if (error := attempt.exception())]
+    assert isinstance(refused, PlaceTaken)
     assert len(set(partials)) == 2
     assert all(partial.endswith(".rucio.upload") for partial in partials)
     assert files(pool) == {"file": b"ours"}
 
 
-@pytest.mark.parametrize("step", ["put", "rename"])
 @pytest.mark.parametrize("cleans", [True, False])
 def test_a_failed_try_removes_what_it_can(
-    storage: RucioStorage,
+    either: RucioStorage,
     pool: Path,
     source: Path,
+    when_written: WhenWritten,
     posix: type[Any],
     monkeypatch: pytest.MonkeyPatch,
-    step: str,
     cleans: bool,
 ) -> None:
-    from rucio.common.exception import DestinationNotAccessible, ServiceUnavailable
+    from rucio.common.exception import ServiceUnavailable
 
-    put = posix.put
+    def fail(partial: str) -> None:
+        assert Path(partial).read_bytes() == b"ours"
+        raise OSError(5, "the first error")
 
-    def fail(self: Any, path: str, target: str) -> None:
-        if step == "put":
-            put(self, path, target)
-        raise DestinationNotAccessible("the first error")
-
-    def fail_too(self: Any, pfn: str) -> None:
+    def fail_too(*_: Any) -> None:
         raise ServiceUnavailable("the second error")
 
-    monkeypatch.setattr(posix, step, fail)
+    def refuse(path: str) -> None:
+        raise OSError(5, "the second error")
+
+    when_written(fail)
     if not cleans:
         monkeypatch.setattr(posix, "delete", fail_too)
+        monkeypatch.setattr("os.unlink", refuse)
     with pytest.raises(StorageRefused, match="the first error"):
-        storage.put("RSE", source, FILE, overwrite=False)
+        either.put("RSE", source, FILE)
     assert len(files(pool)) == (0 if cleans else 1)
 
 
-def test_a_failed_try_leaves_what_lies_there(
-    storage: RucioStorage,
-    pool: Path,
-    source: Path,
-    posix: type[Any],
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_file_that_cannot_get_its_name_is_removed(
+    either: RucioStorage, pool: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage.put("RSE", source, FILE, overwrite=False)
+    def refuse(path: str, new: str) -> None:
+        raise PermissionError(13, "Permission denied")
 
-    def fail(path: str, target: str) -> None:
-        Path(target).write_bytes(b"a part")
-        raise OSError(28, "No space left on device")
+    monkeypatch.setattr("os.rename", refuse)
+    monkeypatch.setattr("os.link", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        either.put("RSE", source, FILE)
+    assert files(pool) == {}
 
-    monkeypatch.setattr(shutil, "copy", fail)
-    with pytest.raises(StorageRefused, match="No space left"):
-        storage.put("RSE", source, FILE, overwrite=True)
+
+def test_a_file_system_without_hard_links(
+    storage: RucioStorage, pool: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, new: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    storage.put("RSE", source, FILE)
     assert files(pool) == {"file": b"ours"}
 
 
-def test_a_source_that_is_not_there(storage: RucioStorage, tmp_path: Path) -> None:
-    with pytest.raises(StorageRefused, match="there is no file"):
-        storage.put("RSE", tmp_path / "nothing", FILE, overwrite=False)
+def test_an_upload_that_the_storage_does_not_show(
+    either: RucioStorage, source: Path, posix: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posix, "rename", lambda *_: None)
+    monkeypatch.setattr("rucio_inject.rucio.posix.PosixAccess.rename", lambda *_: None)
+    with pytest.raises(StorageRefused, match="does not show it"):
+        either.put("RSE", source, FILE)
+
+
+def test_a_failed_try_leaves_nothing(
+    either: RucioStorage, pool: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(path: str, target: str) -> None:
+        Path(target).write_bytes(b"a part")
+        raise OSError(28, "No space left on device")
+
+    def full(file: Any, block: Any) -> None:
+        file.write(b"a part")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy", fill)
+    monkeypatch.setattr("rucio_inject.rucio.posix.write_whole", full)
+    with pytest.raises(StorageRefused, match="No space left"):
+        either.put("RSE", source, FILE)
+    assert files(pool) == {}
+
+
+def test_a_source_that_changes_on_its_way(
+    either: RucioStorage,
+    pool: Path,
+    source: Path,
+    when_written: WhenWritten,
+    scheme: str,
+) -> None:
+    """Rucio's class reads it once more, after we have measured it."""
+    when_written(lambda partial: os.utime(source, ns=(1, 1)))
+    if scheme == "file":
+        # It was read whole by then: what was stored is what was measured.
+        either.put("RSE", source, FILE)
+        return
+    with pytest.raises(SourceChanged):
+        either.put("RSE", source, FILE)
+    assert files(pool) == {}
+
+
+def test_a_source_that_is_not_there_is_told_first(make: Make, pool: Path, tmp_path: Path) -> None:
+    storage = make(settings_of(pool, availability_write=False))
+    with pytest.raises(SourceUnreadable, match="No such file"):
+        storage.put("RSE", tmp_path / "nothing", FILE)
 
 
 def test_a_storage_that_is_not_mounted(make: Make, tmp_path: Path, source: Path) -> None:
     storage = make(settings_of(tmp_path / "away"))
     with pytest.raises(StorageUnavailable, match="is not there"):
-        storage.put("RSE", source, FILE, overwrite=False)
+        storage.put("RSE", source, FILE)
     assert not (tmp_path / "away").exists()
 
 
 def test_an_rse_that_is_blocked_for_writing(make: Make, pool: Path, source: Path) -> None:
     storage = make(settings_of(pool, availability_write=False))
     with pytest.raises(StorageUnavailable, match="blocked for writing"):
-        storage.put("RSE", source, FILE, overwrite=False)
+        storage.put("RSE", source, FILE)
     assert files(pool) == {}
 
 
 def test_an_rse_that_is_not_deterministic(make: Make, pool: Path, source: Path) -> None:
     storage = make(settings_of(pool, deterministic=False))
     with pytest.raises(StorageRefused, match="not deterministic"):
-        storage.put("RSE", source, FILE, overwrite=False)
+        storage.put("RSE", source, FILE)
 
 
 def test_names_that_only_the_server_knows(make: Make, pool: Path, source: Path) -> None:
     storage = make(settings_of(pool, lfn2pfn_algorithm="of_this_site"))
-    assert storage.put("RSE", source, FILE, overwrite=False).endswith("/named/by/rucio")
+    assert storage.put("RSE", source, FILE).pfn.endswith("/named/by/rucio")
     assert files(pool) == {"rucio": b"ours"}
 
 
@@ -308,7 +382,7 @@ def test_a_protocol_that_is_not_installed(
     settings["protocols"][0]["scheme"] = "davs"
     storage = make(settings)
     calls: list[Callable[[], object]] = [
-        lambda: storage.put("RSE", source, FILE, overwrite=False),
+        lambda: storage.put("RSE", source, FILE),
         lambda: storage.get("RSE", "davs://localhost:0/pool/file", source),
         lambda: storage.exists("RSE", "davs://localhost:0/pool/file"),
         lambda: storage.remove("RSE", "davs://localhost:0/pool/file"),
@@ -330,7 +404,7 @@ def test_no_protocol_for_the_operation(make: Make, pool: Path, source: Path, mis
     storage = make(settings)
     if missing != "scheme":
         with pytest.raises(StorageRefused, match="RSE RSE has no protocol for write"):
-            storage.put("RSE", source, FILE, overwrite=False)
+            storage.put("RSE", source, FILE)
     with pytest.raises(StorageRefused, match="RSE RSE has no protocol for read over davs"):
         storage.exists("RSE", "davs://localhost:0/pool/file")
 
@@ -350,7 +424,7 @@ def test_settings_that_make_no_sense(make: Make, pool: Path, source: Path) -> No
     ]
     for settings in odd:
         with pytest.raises(CatalogueUnavailable, match="makes no sense"):
-            make(settings).put("RSE", source, FILE, overwrite=False)
+            make(settings).put("RSE", source, FILE)
 
 
 def test_a_protocol_that_cannot_look(make: Make, pool: Path, rucio_cfg: Path) -> None:
@@ -381,18 +455,18 @@ def test_names_with_a_per_cent_sign(make: Make, tmp_path: Path, source: Path) ->
     folder = tmp_path / "a%20pool"
     folder.mkdir()
     storage = make(settings_of(folder))
-    pfn = storage.put("RSE", source, FILE, overwrite=False)
+    pfn = storage.put("RSE", source, FILE).pfn
     assert storage.exists("RSE", pfn)
 
 
 def test_reading_into_no_folder(storage: RucioStorage, source: Path, tmp_path: Path) -> None:
-    pfn = storage.put("RSE", source, FILE, overwrite=False)
+    pfn = storage.put("RSE", source, FILE).pfn
     with pytest.raises(StorageError):
         storage.get("RSE", pfn, tmp_path / "nowhere" / "copy")
 
 
 def test_a_storage_that_cannot_be_listed(storage: RucioStorage, pool: Path, source: Path) -> None:
-    storage.put("RSE", source, FILE, overwrite=False)
+    storage.put("RSE", source, FILE)
     assert storage.count("RSE") == Usage(1, 4)
     shutil.rmtree(pool)
     assert storage.count("RSE") is None
@@ -402,9 +476,7 @@ def test_a_storage_that_cannot_be_listed(storage: RucioStorage, pool: Path, sour
 def test_a_folder_that_cannot_be_listed_is_not_counted_as_empty(
     storage: RucioStorage, source: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    import os
-
-    storage.put("RSE", source, FILE, overwrite=False)
+    storage.put("RSE", source, FILE)
     real = getattr(os, call)
 
     def refuse(path: Any) -> Any:

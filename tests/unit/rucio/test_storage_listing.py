@@ -22,11 +22,11 @@ FILE = DID("scope", "folder/file.root")
 URL = "davs://localhost:0/pool/file"
 
 
-def storage_of(settings: dict[str, Any]) -> RucioStorage:
+def storage_of(settings: dict[str, Any], **named: Any) -> RucioStorage:
     """The adapter for an RSE with these settings."""
     from rucio_inject.rucio.storage import RucioStorage
 
-    return RucioStorage(cast("Session", StubSession(settings)))
+    return RucioStorage(cast("Session", StubSession(settings)), **named)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def pool(tmp_path: Path, rucio_cfg: Path) -> Path:
 def stored(storage: RucioStorage, tmp_path: Path) -> str:
     """A file under its DID's name; its PFN."""
     (tmp_path / "source").write_bytes(b"12345")
-    return storage.put("RSE", tmp_path / "source", FILE, overwrite=False)
+    return storage.put("RSE", tmp_path / "source", FILE).pfn
 
 
 def listed(storage: RucioStorage, scope: str = "scope") -> list[StoredFile]:

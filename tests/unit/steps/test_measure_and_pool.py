@@ -1,12 +1,9 @@
-"""Reading files once, and many at a time."""
+"""Many files at a time."""
 
 from __future__ import annotations
 
-import io
-import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,73 +12,10 @@ from rucio_inject.domain.errors import (
     CatalogueUnavailable,
     InjectError,
     Interrupted,
-    SourceChanged,
-    SourceUnreadable,
     StorageUnavailable,
 )
-from rucio_inject.measuring import BLOCK, measure_file
 from rucio_inject.steps.pool import AHEAD, in_threads
-from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
-
-
-@pytest.mark.parametrize("content", [b"", b"a", bytes(range(256)) * (2 * BLOCK // 256) + b"end"])
-def test_one_pass_tells_all(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(content)
-    assert measure_file(path) == measured(content)
-
-
-class Changing(io.FileIO):
-    """A file that somebody else writes to once while it is read."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        block = super().read(size)
-        if os.fstat(self.fileno()).st_mtime_ns != 1:
-            with open(self.name, "ab") as other:  # noqa: PTH123 -- Path.open is what is replaced
-                other.write(b"more")
-            # Whatever the clock's resolution, this is another moment.
-            os.utime(self.name, ns=(1, 1))
-        return block or b""
-
-
-def test_a_file_that_changes_while_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"growing" * BLOCK)
-    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Changing(path))
-    with pytest.raises(SourceChanged, match="changed while it was read"):
-        measure_file(path)
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnreadable, match="No such file"):
-        measure_file(tmp_path / "none")
-    with pytest.raises(SourceUnreadable, match="Is a directory"):
-        measure_file(tmp_path)
-
-
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(*_: Any, **__: Any) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(SourceUnreadable, match="Permission denied") as caught:
-        measure_file(tmp_path / "x")
-    assert caught.value.hint
-
-
-def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failing(io.FileIO):
-        def read(self, size: int | None = -1) -> bytes:
-            raise OSError(5, "Input/output error")
-
-    path = tmp_path / "x"
-    path.write_bytes(b"x")
-    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Failing(path))
-    with pytest.raises(SourceUnreadable, match="Input/output error"):
-        measure_file(path)
 
 
 def everything(items: Any, work: Any, clock: FakeClock, workers: int = 2) -> dict[Any, Any]:

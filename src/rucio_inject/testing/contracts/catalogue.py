@@ -14,7 +14,7 @@ from rucio_inject.domain.errors import (
     NotPermitted,
 )
 from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.ports import AttributeValue, KnownReplica, NewFile
+from rucio_inject.ports import AttributeValue, KnownCollection, KnownReplica, NewFile
 from rucio_inject.testing.contracts.rules import RulesContract
 from rucio_inject.testing.contracts.world import ContractWorld, measured
 
@@ -96,6 +96,57 @@ class CatalogueContract(RulesContract):
         assert known.replicas[world.rse].available
         assert known.replicas[world.rse].pfn == pfn
         assert known.conflict(measure) is None
+
+    def test_whatever_has_a_name_is_found(self, world: ContractWorld) -> None:
+        file, dataset, unknown = world.registered(), self.filled(world), world.name()
+        found = world.catalogue.find([file, dataset, unknown])
+        assert found[file] == world.catalogue.look_up([file])[file]
+        assert found[dataset] == KnownCollection(dataset, DIDType.DATASET, open=True)
+        assert set(found) == {file, dataset}
+        assert dict(world.catalogue.find([])) == {}
+
+    def test_files_are_placed_in_their_datasets(self, world: ContractWorld) -> None:
+        files = [NewFile(did, measure) for did, measure, _ in (world.stored(), world.stored())]
+        datasets = [world.name("dataset"), world.name("dataset")]
+        world.catalogue.add_collections(dict.fromkeys(datasets, DIDType.DATASET))
+        for _ in range(2):
+            world.catalogue.place_files(
+                world.rse, {where: [file] for where, file in zip(datasets, files, strict=True)}
+            )
+        known = world.catalogue.look_up([file.did for file in files])
+        for dataset, file in zip(datasets, files, strict=True):
+            assert world.catalogue.contents(dataset) == (file.did,)
+            assert known[file.did].conflict(file.measure) is None
+            assert known[file.did].replicas[world.rse].available
+
+    def test_a_registered_file_is_placed_beside_new_ones(self, world: ContractWorld) -> None:
+        old, dataset = world.registered(b"old"), world.name("dataset")
+        new, measure, _ = world.stored(b"new")
+        world.catalogue.add_collections({dataset: DIDType.DATASET})
+        files = [NewFile(old, measured(b"old")), NewFile(new, measure)]
+        world.catalogue.place_files(world.rse, {dataset: files})
+        assert set(world.catalogue.contents(dataset)) == {old, new}
+
+    def test_nothing_is_placed_if_one_has_other_content(self, world: ContractWorld) -> None:
+        known, dataset = world.registered(b"one thing"), world.name("dataset")
+        new, measure, _ = world.stored()
+        world.catalogue.add_collections({dataset: DIDType.DATASET})
+        files = [NewFile(new, measure), NewFile(known, measured(b"another"))]
+        with pytest.raises(CatalogueRefused, match=known.name):
+            world.catalogue.place_files(world.rse, {dataset: files})
+        assert world.catalogue.contents(dataset) == ()
+        assert dict(world.catalogue.look_up([new])) == {}
+
+    def test_nothing_is_placed_in_no_dataset(self, world: ContractWorld) -> None:
+        did, measure, _ = world.stored()
+        new = [NewFile(did, measure)]
+        with pytest.raises(NotFound):
+            world.catalogue.place_files(world.rse, {world.name("dataset"): new})
+        container = world.name("container")
+        world.catalogue.add_collections({container: DIDType.CONTAINER})
+        with pytest.raises(CatalogueError):
+            world.catalogue.place_files(world.rse, {container: new})
+        assert dict(world.catalogue.look_up([did])) == {}
 
     def test_collections_are_no_files(self, world: ContractWorld) -> None:
         dataset = self.filled(world)

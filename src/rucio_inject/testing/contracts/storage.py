@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rucio_inject.domain.errors import PlaceTaken, ReplicaMissing, StorageError
+from rucio_inject.domain.errors import (
+    DiskFull,
+    PlaceTaken,
+    ReplicaMissing,
+    SourceChanged,
+    SourceUnreadable,
+)
 from rucio_inject.ports import StoredFile
-from rucio_inject.testing.contracts.world import ContractWorld
+from rucio_inject.testing.contracts.world import ContractWorld, measured
 
 
 class StorageContract:
@@ -18,8 +25,36 @@ class StorageContract:
     def test_what_is_put_can_be_got(self, world: ContractWorld, content: bytes) -> None:
         _, _, pfn = world.stored(content)
         copy = world.folder / "copy"
-        world.storage.get(world.rse, pfn, copy)
+        assert world.storage.get(world.rse, pfn, copy) == measured(content)
         assert copy.read_bytes() == content
+
+    @pytest.mark.parametrize("content", [b"", b"events", bytes(range(256)) * 5000])
+    def test_what_is_put_is_measured(self, world: ContractWorld, content: bytes) -> None:
+        path = world.folder / "source"
+        path.write_bytes(content)
+        stored = world.storage.put(world.rse, path, world.name())
+        assert stored.measure == measured(content)
+        assert world.storage.measure(world.rse, stored.pfn) == measured(content)
+        told = world.storage.checksum(world.rse, stored.pfn)
+        assert told == StoredFile(stored.pfn, len(content), measured(content).adler32)
+
+    def test_a_measure_is_of_what_the_storage_holds_now(self, world: ContractWorld) -> None:
+        did, _, pfn = world.stored(b"a first try")
+        world.storage.remove(world.rse, pfn)
+        path = world.folder / "source"
+        path.write_bytes(b"second")
+        world.storage.put(world.rse, path, did)
+        assert world.storage.measure(world.rse, pfn) == measured(b"second")
+        assert world.storage.checksum(world.rse, pfn).adler32 == measured(b"second").adler32
+
+    def test_measuring_keeps_nothing(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored()
+        before = sorted(world.folder.rglob("*"))
+        held = world.storage.count(world.rse)
+        world.storage.measure(world.rse, pfn)
+        world.storage.checksum(world.rse, pfn)
+        assert sorted(world.folder.rglob("*")) == before
+        assert world.storage.count(world.rse) == held
 
     def test_getting_overwrites(self, world: ContractWorld) -> None:
         _, _, pfn = world.stored(b"new")
@@ -33,26 +68,15 @@ class StorageContract:
         path = world.folder / "source"
         path.write_bytes(b"ours")
         with pytest.raises(PlaceTaken, match="already") as taken:
-            world.storage.put(world.rse, path, did, overwrite=False)
+            world.storage.put(world.rse, path, did)
         assert taken.value.pfn == pfn
         world.storage.get(world.rse, pfn, path)
         assert path.read_bytes() == b"somebody's"
 
-    def test_putting_overwrites_what_an_earlier_try_left(self, world: ContractWorld) -> None:
-        did = world.name()
-        path = world.folder / "source"
-        pfns = set()
-        for content in (b"a first try, longer", b"second"):
-            path.write_bytes(content)
-            pfns.add(world.storage.put(world.rse, path, did, overwrite=True))
-        (pfn,) = pfns
-        world.storage.get(world.rse, pfn, path)
-        assert path.read_bytes() == b"second"
-
     def test_the_source_stays(self, world: ContractWorld) -> None:
         path = world.folder / "source"
         path.write_bytes(b"precious")
-        world.storage.put(world.rse, path, world.name(), overwrite=False)
+        world.storage.put(world.rse, path, world.name())
         assert path.read_bytes() == b"precious"
 
     def test_the_pfn_is_the_one_that_the_catalogue_gives(self, world: ContractWorld) -> None:
@@ -61,19 +85,45 @@ class StorageContract:
         assert pfn is not None
         assert world.storage.exists(world.rse, pfn)
 
-    def test_a_source_that_is_not_there(self, world: ContractWorld) -> None:
+    def test_a_source_that_cannot_be_read(self, world: ContractWorld) -> None:
         did = world.name()
         before = world.storage.count(world.rse)
-        with pytest.raises(StorageError):
-            world.storage.put(world.rse, world.folder / "nothing", did, overwrite=False)
+        for path in (world.folder / "nothing", world.folder):
+            with pytest.raises(SourceUnreadable):
+                world.storage.put(world.rse, path, did)
         assert world.storage.count(world.rse) == before
 
-    def test_nothing_cannot_be_got(self, world: ContractWorld) -> None:
+    def test_a_source_that_changes_while_it_is_read(self, world: ContractWorld) -> None:
+        did, path = world.name(), world.folder / "source"
+        # The system says that it is empty, and it is not.
+        path.symlink_to("/proc/self/status")
+        before = world.storage.count(world.rse)
+        with pytest.raises(SourceChanged, match="changed while it was read"):
+            world.storage.put(world.rse, path, did)
+        assert world.storage.taken(world.rse, did) is None
+        assert world.storage.count(world.rse) == before
+
+    def test_nothing_cannot_be_read(self, world: ContractWorld) -> None:
         _, _, pfn = world.stored()
         world.storage.remove(world.rse, pfn)
         copy = world.folder / "copy"
-        with pytest.raises(ReplicaMissing, match="cannot read"):
+        reads: list[Callable[[], object]] = [
+            lambda: world.storage.get(world.rse, pfn, copy),
+            lambda: world.storage.measure(world.rse, pfn),
+            lambda: world.storage.checksum(world.rse, pfn),
+        ]
+        for read in reads:
+            with pytest.raises(ReplicaMissing, match="cannot read"):
+                read()
+        assert not copy.exists()
+
+    def test_a_copy_for_which_there_is_no_room(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored()
+        copy = world.folder / "copy"
+        copy.symlink_to("/dev/full")
+        with pytest.raises(DiskFull):
             world.storage.get(world.rse, pfn, copy)
+        assert not copy.is_symlink()
 
     def test_a_removed_file_does_not_exist(self, world: ContractWorld) -> None:
         _, _, pfn = world.stored()

@@ -45,7 +45,7 @@ class ContractWorld:
         did = self.name()
         path = self.folder / did.name
         path.write_bytes(content)
-        return did, measured(content), self.storage.put(self.rse, path, did, overwrite=False)
+        return did, measured(content), self.storage.put(self.rse, path, did).pfn
 
     def registered(self, content: bytes = b"telescope") -> DID:
         """A new file in the lake, with its replica at `rse`."""

@@ -1,0 +1,76 @@
+"""What lies in the folder of an RSE, and for which DID each place is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from rucio_inject.domain.did import DID
+from rucio_inject.ports import StoredFile
+from rucio_inject.rucio.errors import storage_errors
+
+# The official client's suffix, at the end, so that a site's cleaning rules know it.
+PARTIAL = ".rucio.upload"
+# What is between a file's name and that suffix tells our partial files from the client's.
+_OUR_PARTIAL = re.compile(r"(.+)\.[0-9a-f]{12}" + re.escape(PARTIAL))
+# Where a DID named x lies below the place of its scope.
+_PLACES = re.compile(r"(.+?)(/[0-9a-f]{2}/[0-9a-f]{2})?/x")
+
+
+def partial_name(pfn: str) -> str:
+    """Where an upload writes before it gives the file its name: another place for each try, since
+    somebody may be storing the same DID."""
+    return f"{pfn}.{uuid4().hex[:12]}{PARTIAL}"
+
+
+def walk(folder: str) -> Iterator[tuple[str, int]]:
+    """Paths and sizes of the files below a folder; what goes away meanwhile does not count.
+
+    OSError if a part of it cannot be looked into: a count without it would be wrong.
+    """
+    for place, _, names in os.walk(folder, onerror=_unless_gone):
+        for name in names:
+            path = f"{place}/{name}"
+            try:
+                yield path, os.lstat(path).st_size
+            except FileNotFoundError:
+                continue
+
+
+def scope_place(protocol: Any, scope: str) -> tuple[str, int] | None:
+    """The PFN of a scope's folder, and how many folders are between it and a DID's name; None if
+    the scope has none of its own."""
+    place = _PLACES.fullmatch(_pfn(protocol, DID(scope, "x")))
+    return None if place is None else (place[1], 2 if place[2] else 0)
+
+
+def listed(
+    doing: str, protocol: Any, scope: str, folder_pfn: str, levels: int
+) -> Iterator[StoredFile]:
+    """Files below the place of a scope; `levels` of folders are between it and a DID's name."""
+    folder = urlsplit(folder_pfn).path
+    with storage_errors(doing):
+        for path, size in walk(folder):
+            inside = path.removeprefix(folder)
+            name = inside[1:].split("/", levels)[-1]
+            pfn = folder_pfn + inside
+            ours = _OUR_PARTIAL.fullmatch(name)
+            did = DID(scope, ours[1] if ours else name)
+            suffix = name.removeprefix(did.name)
+            known = did if _pfn(protocol, did) + suffix == pfn else None
+            partial = ours is not None and known is not None
+            yield StoredFile(pfn, size, did=known, partial=partial)
+
+
+def _pfn(protocol: Any, did: DID) -> str:
+    (pfn,) = protocol.lfns2pfns({"scope": did.scope, "name": did.name}).values()
+    return str(pfn)
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
