@@ -42,9 +42,11 @@ from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
-from rucio_inject.steps.prepare import Lake, check_quota
+from rucio_inject.steps.place import DescribeFiles, PlaceFiles
+from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.recheck import Recheck
-from rucio_inject.steps.upload import RegisterFiles, UploadFiles
+from rucio_inject.steps.room import CheckRoom
+from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
 
 
@@ -98,11 +100,6 @@ class Folders:
     def read_back(self) -> Path:
         """Files read back from the lake."""
         return self.output / "read-back"
-
-    @property
-    def uploads(self) -> Path:
-        """Uploads that are being looked at again."""
-        return self.output / "uploads"
 
     @property
     def series(self) -> Path:
@@ -187,6 +184,7 @@ def make_pipeline(
     source = make_source(campaign, folders, cycle)
     compare = CompareWithCatalogue(journal, ports.catalogue, campaign.upload.rse)
     rse, account, catalogue = campaign.upload.rse, lake.identity.account, ports.catalogue
+    organise = Organise(journal, catalogue, account=account, rules=all_rules(campaign))
     access = campaign.access
     end = campaign.end
     steps = Steps(
@@ -194,18 +192,18 @@ def make_pipeline(
         measure=MeasureFiles(journal, source, campaign.upload.workers),
         recheck=Recheck(journal, catalogue, rse),
         compare=compare,
-        check_quota=lambda size: check_quota(catalogue, lake, all_rules(campaign), size),
+        room=CheckRoom(journal.ledger, catalogue, lake, all_rules(campaign)),
         upload=UploadFiles(
             journal,
             source,
             ports.storage,
             compare,
             rse=rse,
-            work=folders.uploads,
             workers=campaign.upload.workers,
         ),
-        register=RegisterFiles(journal, catalogue, rse),
-        organise=Organise(journal, catalogue, account=account, rules=all_rules(campaign)),
+        place=PlaceFiles(journal, catalogue, organise, rse),
+        organise=organise,
+        describe=DescribeFiles(journal, catalogue),
         watch=Watch(journal, catalogue, account=account, deadline=campaign.replication.deadline),
         access=AccessFiles(
             journal,

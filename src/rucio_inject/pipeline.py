@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,12 +21,11 @@ from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
+from rucio_inject.steps.place import DescribeFiles, PlaceFiles
 from rucio_inject.steps.recheck import Recheck
-from rucio_inject.steps.upload import RegisterFiles, UploadFiles
+from rucio_inject.steps.room import CheckRoom
+from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
-
-# Files that the rules have not been asked for yet, in bytes: the account needs room for them.
-COMING = frozenset({FileState.MEASURED, FileState.UPLOADED, FileState.REGISTERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,11 @@ class Steps:
     recheck: Recheck
     measure: MeasureFiles
     compare: CompareWithCatalogue
-    check_quota: Callable[[int], None]
+    room: CheckRoom
     upload: UploadFiles
-    register: RegisterFiles
+    place: PlaceFiles
     organise: Organise
+    describe: DescribeFiles
     watch: Watch
     access: AccessFiles
     analyse: AnalyseFiles | None
@@ -90,15 +90,21 @@ class Pipeline:
         """From the source into the catalogue, with rules."""
         steps = self._steps
         steps.recheck.run()
-        steps.measure.run()
-        steps.compare.run()
+        steps.measure.run(generated_only=True)
+        steps.compare.run(FileState.UPLOADED)
         steps.upload.look_again()
-        coming = self._journal.ledger.files(COMING)
-        if size := sum(record.measure.size for record in coming if record.measure):
-            steps.check_quota(size)
-        steps.upload.run()
-        steps.register.run()
+        steps.room.check(self._settle_all)
+        steps.organise.renew()
+        steps.place.run(steps.place.leftover())
+        # All at once: some files are looked up while others are copied and others registered.
+        steps.place.run(steps.upload.run(steps.compare.to_be_brought(steps.measure)))
         steps.organise.run()
+        steps.describe.run()
+
+    def _settle_all(self) -> None:
+        """Find out which files the catalogue has already: they need no more room."""
+        self._steps.measure.run(generated_only=False)
+        self._steps.compare.run(FileState.MEASURED)
 
     def _access(self) -> tuple[Analysis | None, AnalysisFailed | None]:
         copies = self._steps.access.run()

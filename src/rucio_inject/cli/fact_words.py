@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rucio_inject.cli.words import duration, plural, size
+from rucio_inject.cli.words import duration, plural, reason, size
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.usage import Usage
 
 
@@ -53,6 +54,8 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
             return f"registered with its replica at {fact.rse}{found}"
         case f.FileOrganised():
             return "in its dataset, which has its rules"
+        case f.FileDescribed():
+            return "its metadata are in the catalogue"
         case f.CollectionAsked():
             return "to be made in the catalogue"
         case f.RuleAsked():
@@ -60,18 +63,13 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
         case f.RuleMade():
             return f"{'found' if fact.adopted else 'made'}: {_request(fact)}"
         case f.RuleChanged():
-            view = fact.view
-            why = f" ({view.error})" if view.error else ""
-            return (
-                f"{view.state}{why}; locks: {view.locks_ok} OK, "
-                f"{view.locks_replicating} replicating, {view.locks_stuck} stuck"
-            )
+            return _rule_now(fact.view)
         case f.ReplicaReady():
             return f"replica at {fact.rse}"
         case f.FileReplicated():
             return f"everywhere it should be: {', '.join(fact.rses)}"
         case f.FileWaits():
-            return f"waits for {fact.rse}: {fact.reason}"
+            return f"waits for {fact.rse}: {reason(fact.reason)}"
         case f.ReplicaRead():
             return f"read back from {fact.rse}: {size(fact.measure.size)}, md5 {fact.measure.md5}"
         case f.FileVerified():
@@ -108,12 +106,24 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
             made = "repaired" if fact.error is None else f"not repaired: {fact.error}"
             return f"{fact.finding}: {made} ({fact.repair})"
         case f.CallRetried():
-            return f"{fact.call} is tried again after {duration(fact.pause)}: {fact.reason}"
+            return f"{reason(fact.reason)}: tried again after {duration(fact.pause)}"
         case f.RSECounted():
             catalogue, storage = _witness(fact.catalogue), _witness(fact.storage)
             return f"counted: {catalogue} in the catalogue, {storage} on the storage"
         case _:
             raise AssertionError(type(fact))
+
+
+def _rule_now(view: RuleView) -> str:
+    locks = view.locks_ok + view.locks_replicating + view.locks_stuck
+    if not locks and view.state in {RuleState.OK, RuleState.INJECT}:
+        # Rucio calls a rule OK that was made while its dataset was empty.
+        return f"{view.state}, without a lock: Rucio has yet to look at the files"
+    why = f" ({reason(view.error)})" if view.error else ""
+    return (
+        f"{view.state}{why}; locks: {view.locks_ok} OK, "
+        f"{view.locks_replicating} replicating, {view.locks_stuck} stuck"
+    )
 
 
 def _request(fact: f.RuleAsked | f.RuleMade) -> str:

@@ -124,6 +124,11 @@ class FileOrganised(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileDescribed(FileFact):
+    """The catalogue has the metadata that the file's name tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionAsked(Fact):
     """Intent: a dataset or container that the catalogue does not have is about to be made."""
 

@@ -135,6 +135,7 @@ class FileRecord:
     upload_begun_at: datetime | None = None
     uploaded_at: datetime | None = None
     adopted: bool = False
+    described_at: datetime | None = None
     freed_at: datetime | None = None
     replicas: Mapping[str, ReplicaRecord] = field(default_factory=dict)
     waits_for: str | None = None

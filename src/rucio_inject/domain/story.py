@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.errors import LedgerError
@@ -19,6 +20,12 @@ from rucio_inject.domain.injection import (
     reached,
 )
 from rucio_inject.domain.rule import RuleState
+
+# `dataclasses.replace` looks through all fields one by one, which is most of what a fact costs.
+_NAMES = tuple(field.name for field in fields(FileRecord))
+_PLACES = {name: place for place, name in enumerate(_NAMES)}
+_VALUES = attrgetter(*_NAMES)
+_UNKNOWN = ReplicaRecord()
 
 
 def begin_file(fact: f.FileFound) -> FileRecord:
@@ -49,41 +56,48 @@ def begin_rule(fact: f.RuleMade, cycle: int) -> RuleRecord:
     )
 
 
-def _moved(record: FileRecord, state: FileState) -> FileRecord:
-    if state is record.state:
-        return record
-    if state not in MOVES[record.state]:
+def _changed(record: FileRecord, **changes: object) -> FileRecord:
+    """What `replace` gives, three times as quickly."""
+    values = list(_VALUES(record))
+    for name, value in changes.items():
+        values[_PLACES[name]] = value
+    return FileRecord(*values)
+
+
+def _moved(record: FileRecord, state: FileState, **changes: object) -> FileRecord:
+    """The record in a state that it may go to, with other changes beside."""
+    if state is not record.state and state not in MOVES[record.state]:
         raise LedgerError(
             f"{record.did} cannot go from {record.state} to {state}",
             hint="this is a defect of rucio-inject: please report it with the ledger file",
         )
-    return replace(record, state=state)
+    return _changed(record, state=state, **changes)
 
 
-def _with_replica(record: FileRecord, rse: str, **changes: object) -> FileRecord:
-    replica = replace(record.replicas.get(rse, ReplicaRecord()), **changes)  # type: ignore[arg-type]
-    return replace(record, replicas={**record.replicas, rse: replica})
+def _with_replica(record: FileRecord, rse: str, **changes: object) -> Mapping[str, ReplicaRecord]:
+    """The record's replicas, with changes to what is known of the one on this RSE."""
+    replica = replace(record.replicas.get(rse, _UNKNOWN), **changes)  # type: ignore[arg-type]
+    return {**record.replicas, rse: replica}
 
 
 def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, PLR0911, PLR0912 -- a flat table
     """The record after one more fact. LedgerError if the fact is no allowed move."""
     match fact:
         case f.FileMeasured():
-            moved = _moved(record, FileState.MEASURED)
-            return replace(moved, measure=fact.measure, measured_at=fact.at)
+            return _moved(record, FileState.MEASURED, measure=fact.measure, measured_at=fact.at)
         case f.UploadBegun():
-            return replace(record, upload_rse=fact.rse, upload_begun_at=fact.at)
+            return _changed(record, upload_rse=fact.rse, upload_begun_at=fact.at)
         case f.FileUploaded():
-            moved = _with_replica(_moved(record, FileState.UPLOADED), fact.rse, pfn=fact.pfn)
-            return replace(moved, uploaded_at=fact.at)
+            replicas = _with_replica(record, fact.rse, pfn=fact.pfn)
+            return _moved(record, FileState.UPLOADED, replicas=replicas, uploaded_at=fact.at)
         case f.FileRegistered():
-            moved = _moved(record, FileState.REGISTERED)
-            known = _with_replica(moved, fact.rse, pfn=fact.pfn, registered_at=fact.at)
-            return replace(known, upload_rse=fact.rse, adopted=fact.adopted)
+            return _registered(record, fact)
         case f.FileOrganised():
             return _moved(record, FileState.REPLICATING)
+        case f.FileDescribed():
+            return _changed(record, described_at=fact.at)
         case f.FileWaits():
-            return replace(record, waits_for=f"{fact.rse}: {fact.reason}")
+            return _changed(record, waits_for=f"{fact.rse}: {fact.reason}")
         case f.FileReplicated():
             return _replicated(record, fact.rses)
         case f.FileSetBack():
@@ -101,11 +115,7 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.FileFailed():
             came_from = record.failure.came_from if record.failure else record.state
             failure = Failure(fact.code, fact.reason, fact.hint, came_from, fact.at)
-            # An upload that failed has had its outcome: only one that was killed may have left
-            # something that is ours to overwrite.
-            begun = None if came_from is FileState.MEASURED else record.upload_begun_at
-            moved = _moved(record, FileState.QUARANTINED)
-            return replace(moved, failure=failure, upload_begun_at=begun)
+            return _moved(record, FileState.QUARANTINED, failure=failure)
         case f.FileRetried():
             return _retried(record)
         case _:
@@ -115,24 +125,35 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
 def _advance_replica(record: FileRecord, fact: f.FileFact) -> FileRecord:
     match fact:
         case f.ReplicaReady():
-            known = record.replicas.get(fact.rse, ReplicaRecord())
+            known = record.replicas.get(fact.rse, _UNKNOWN)
             at = known.registered_at or fact.at
-            return _with_replica(record, fact.rse, registered_at=at)
+            replicas = _with_replica(record, fact.rse, registered_at=at)
         case f.ReplicaRead():
-            return _with_replica(
+            replicas = _with_replica(
                 record, fact.rse, pfn=fact.pfn, read_back_at=fact.at, read_back=fact.measure
             )
         case f.ReplicaGone():
-            return _with_replica(record, fact.rse, gone_at=fact.at)
+            replicas = _with_replica(record, fact.rse, gone_at=fact.at)
         case _:
             raise LedgerError(f"no story is told by {type(fact).__name__}")
+    return _changed(record, replicas=replicas)
+
+
+def _registered(record: FileRecord, fact: f.FileRegistered) -> FileRecord:
+    replicas = _with_replica(record, fact.rse, pfn=fact.pfn, registered_at=fact.at)
+    return _moved(
+        record,
+        FileState.REGISTERED,
+        replicas=replicas,
+        upload_rse=fact.rse,
+        adopted=fact.adopted,
+    )
 
 
 def _replicated(record: FileRecord, rses: Sequence[str]) -> FileRecord:
     """A rule may have moved its replica to another RSE since: what it left is no promise now."""
     promised = {rse: known for rse, known in record.replicas.items() if rse in rses}
-    moved = _moved(record, FileState.REPLICATED)
-    return replace(moved, replicas=promised, waits_for=None)
+    return _moved(record, FileState.REPLICATED, replicas=promised, waits_for=None)
 
 
 def _set_back(record: FileRecord, state: FileState) -> FileRecord:
@@ -141,10 +162,10 @@ def _set_back(record: FileRecord, state: FileState) -> FileRecord:
         raise LedgerError(f"{record.did}, which is {record.state}, cannot go back to {state}")
     moved = replace(record, state=state, waits_for=None)
     if state is FileState.MEASURED:
-        # What we wrote and did not register is ours to overwrite; what was registered is not.
-        begun = record.upload_begun_at if record.state is FileState.UPLOADED else None
-        kept = SourceCopy.KEPT
-        return replace(moved, replicas={}, adopted=False, upload_begun_at=begun, source=kept)
+        # That an upload was begun stays on record: its bytes may lie there, whether or not the
+        # catalogue has them.
+        again = replace(moved, described_at=None, source=SourceCopy.KEPT)
+        return replace(again, replicas={}, adopted=False)
     if state is FileState.REPLICATING:
         return moved
     at_upload = {rse: r for rse, r in record.replicas.items() if rse == record.upload_rse}

@@ -17,12 +17,14 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads
+
+# Files asked for at once, while others are read.
+LOOKED_UP = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,6 @@ class ReadBack:
     rse: str
     pfn: str
     measure: Measure
-    path: Path
 
 
 class AccessFiles:
@@ -48,8 +49,8 @@ class AccessFiles:
         workers: int,
         keep: bool,
     ) -> None:
-        """`folder` takes the bytes, below a folder for each RSE. `keep`: one copy of each file
-        stays there to be used; else the disk holds no more than `workers` copies at a time."""
+        """`folder` takes the bytes, below a folder for each RSE, if `keep`: one copy of each file
+        then stays there to be used."""
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
@@ -64,42 +65,46 @@ class AccessFiles:
         """
         replicated = self._journal.ledger.files({FileState.REPLICATED})
         copies: dict[DID, Path] = {}
-        for record, outcome in self._read(replicated, all_rses=True):
-            if isinstance(outcome, InjectError):
-                self._journal.tell([self._journal.failed(record.did, outcome)])
-                continue
-            facts = self._compared(record, outcome)
-            self._journal.tell(facts)
-            if isinstance(facts[-1], FileVerified) and self._keep:
-                copies[record.did] = outcome[-1].path
+        for verified in self._verify(replicated):
+            for record, read in verified if self._keep else ():
+                copies[record.did] = self._copy(read[-1].rse, record)
         return copies
 
     def again(self, files: Sequence[FileRecord]) -> frozenset[DID]:
         """Read VERIFIED files back once more; those that are still the same everywhere. The others
         are set aside."""
-        good: set[DID] = set()
-        for record, outcome in self._read(files, all_rses=True):
-            if isinstance(outcome, InjectError):
-                self._journal.tell([self._journal.failed(record.did, outcome)])
-                continue
-            facts = self._compared(record, outcome)
-            self._journal.tell(facts)
-            if isinstance(facts[-1], FileVerified):
-                good.add(record.did)
-        return frozenset(good)
+        return frozenset(record.did for good in self._verify(files) for record, _ in good)
 
     def read_one(self, files: Iterable[FileRecord]) -> Mapping[DID, Path]:
         """Read one replica of each file that was verified earlier, for use; what cannot be read
         now is left out, since the proof is on record already."""
         return {
-            record.did: outcome[-1].path
-            for record, outcome in self._read(files, all_rses=False)
+            record.did: self._copy(outcome[-1].rse, record)
+            for some in self._read(files, all_rses=False)
+            for record, outcome in some
             if not isinstance(outcome, InjectError)
         }
 
+    def _verify(
+        self, files: Iterable[FileRecord]
+    ) -> Iterator[list[tuple[FileRecord, list[ReadBack]]]]:
+        """Read files back and tell what came of it; yields those that are VERIFIED by it."""
+        for some in self._read(files, all_rses=True):
+            told: list[Fact] = []
+            good: list[tuple[FileRecord, list[ReadBack]]] = []
+            for record, outcome in some:
+                if isinstance(outcome, InjectError):
+                    told.append(self._journal.failed(record.did, outcome))
+                    continue
+                told += self._compared(record, outcome)
+                if isinstance(told[-1], FileVerified):
+                    good.append((record, outcome))
+            self._journal.tell(told)
+            yield good
+
     def _read(
         self, files: Iterable[FileRecord], *, all_rses: bool
-    ) -> Iterator[tuple[FileRecord, list[ReadBack] | InjectError]]:
+    ) -> Iterator[list[tuple[FileRecord, list[ReadBack] | InjectError]]]:
         def read(file: tuple[FileRecord, KnownFile | None]) -> list[ReadBack]:
             record, known = file
             rses = list(record.replicas) if all_rses else list(record.replicas)[-1:]
@@ -108,15 +113,23 @@ class AccessFiles:
         clock = self._journal.clock
         known = self._looked_up(files)
         for batch in in_threads(known, read, workers=self._workers, clock=clock):
-            for (record, _), outcome in batch:
-                yield record, outcome
+            yield [(record, outcome) for (record, _), outcome in batch]
 
     def _looked_up(
         self, files: Iterable[FileRecord]
     ) -> Iterator[tuple[FileRecord, KnownFile | None]]:
-        for batch in batches(files):
-            known = self._catalogue.look_up([record.did for record in batch])
-            yield from ((record, known.get(record.did)) for record in batch)
+        """Files with what the catalogue knows of them: the next ones are asked for while these
+        are read."""
+
+        def look_up(batch: Sequence[FileRecord]) -> Mapping[DID, KnownFile]:
+            return self._catalogue.look_up([record.did for record in batch])
+
+        clock, asked = self._journal.clock, batches(files, LOOKED_UP)
+        for some in in_threads(asked, look_up, workers=2, clock=clock, ahead=1, gather=0):
+            for batch, known in some:
+                if isinstance(known, InjectError):
+                    raise known
+                yield from ((record, known.get(record.did)) for record in batch)
 
     def _read_back(
         self, record: FileRecord, rses: Sequence[str], known: KnownFile | None
@@ -129,14 +142,18 @@ class AccessFiles:
                     f"{record.did} should be at {rse}, but the catalogue offers no replica there",
                     hint=f"rucio replica list file {record.did} --all-states",
                 )
-            path = self._folder / rse / record.did.name
-            make_folder(path.parent)
-            self._storage.get(rse, replica.pfn, path)
-            read.append(ReadBack(rse, replica.pfn, measure_file(path), path))
-            # Measured bytes are done with; one copy a file is enough to be used.
-            if not self._keep or rse != rses[-1]:
-                _remove(path)
+            # One copy a file is enough to be used.
+            if self._keep and rse == rses[-1]:
+                path = self._copy(rse, record)
+                make_folder(path.parent)
+                measure = self._storage.get(rse, replica.pfn, path)
+            else:
+                measure = self._storage.measure(rse, replica.pfn)
+            read.append(ReadBack(rse, replica.pfn, measure))
         return read
+
+    def _copy(self, rse: str, record: FileRecord) -> Path:
+        return self._folder / rse / record.did.name
 
     def _compared(self, record: FileRecord, replicas: Sequence[ReadBack]) -> list[Fact]:
         now = self._journal.clock.now()
@@ -157,16 +174,6 @@ class AccessFiles:
             "(rucio replica state update bad), then run the same command again",
         )
         return [*facts, self._journal.failed(record.did, error)]
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError as error:
-        raise StorageRefused(
-            f"cannot remove {path}, which was read back: {error.strerror}",
-            hint="mend its folder's permissions, then run the same command again",
-        ) from error
 
 
 class AnalyseFiles:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import ContentConflict, LedgerError, ReplicaBusy
+from rucio_inject.domain.errors import ContentConflict, InjectError, LedgerError, ReplicaBusy
 from rucio_inject.domain.facts import Fact, FileRegistered
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.ports import Catalogue, KnownFile
+from rucio_inject.ports import Catalogue, KnownCollection, KnownFile
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.measure import MeasureFiles
+from rucio_inject.steps.pool import in_threads
+
+Found: TypeAlias = Mapping[DID, KnownFile | KnownCollection]
+"""What the catalogue has under some names."""
 
 
 def measure_of(record: FileRecord) -> Measure:
@@ -40,53 +46,61 @@ class CompareWithCatalogue:
         self._catalogue = catalogue
         self._rse = rse
 
-    def run(self) -> None:
-        """Compare files that are not registered yet with what the catalogue has."""
-        for batch in batches(self._journal.ledger.files({FileState.MEASURED, FileState.UPLOADED})):
-            self.settle(batch)
+    def run(self, state: FileState) -> None:
+        """Settle the files in a state in which they are measured."""
+        for batch in batches(self._journal.ledger.files({state})):
+            self._settle(batch, self._find(batch))
 
-    def settle(self, files: Sequence[FileRecord]) -> list[FileRecord]:
-        """Compare some files; gives those whose bytes are still to be brought.
+    def to_be_brought(self, measure: MeasureFiles) -> Iterator[list[FileRecord]]:
+        """Settle the files that are not uploaded yet, the next while the last ones are worked on;
+        yields those whose bytes are to be brought.
+
+        Only those that are in the catalogue are measured for it.
+        """
+        files = batches(self._journal.ledger.files({FileState.FOUND, FileState.MEASURED}))
+        clock = self._journal.clock
+        for asked in in_threads(files, self._find, workers=2, clock=clock, ahead=1, gather=0):
+            for batch, found in asked:
+                if isinstance(found, InjectError):
+                    raise found
+                there = [r for r in batch if r.did in found and r.state is FileState.FOUND]
+                measured = list(measure.measured(there)) if there else []
+                passed = {record.did for record in there}
+                others = [record for record in batch if record.did not in passed]
+                yield self._settle([*measured, *others], found)
+
+    def _find(self, files: Sequence[FileRecord]) -> Found:
+        return self._catalogue.find([record.did for record in files])
+
+    def _settle(self, files: Sequence[FileRecord], found: Found) -> list[FileRecord]:
+        """Compare files with what was found of them; gives those whose bytes are still to be
+        brought. What is in the catalogue must have been measured.
 
         The same content at the upload RSE: REGISTERED, no upload. Other content, a DID that is a
         collection, or a replica that somebody else is at: set aside, and nothing touched.
         """
-        known = self._catalogue.look_up([record.did for record in files]) if files else {}
         facts = {
             record.did: fact
             for record in files
-            if record.did in known and (fact := self._fact(record, known[record.did])) is not None
+            if record.did in found and (fact := self._fact(record, found[record.did])) is not None
         }
         self._journal.tell(facts.values())
-        unknown = [record.did for record in files if record.did not in known]
-        refused = self._refuse_collections(unknown)
-        return [r for r in files if r.did not in facts and r.did not in refused]
+        return [record for record in files if record.did not in facts]
 
     def is_registered(self, did: DID) -> bool:
         """Whether the catalogue has a replica of the file at the upload RSE, in any state."""
         known = self._catalogue.look_up([did]).get(did)
         return known is not None and self._rse in known.replicas
 
-    def _refuse_collections(self, dids: Sequence[DID]) -> frozenset[DID]:
-        """Refuse files whose DID is a dataset or a container: one of them would else be the end
-        of a call that registers many."""
-        there = frozenset(dids) - self._catalogue.missing(dids) if dids else frozenset()
-        # A file that somebody registered between the two questions is no collection.
-        taken = there.difference(self._catalogue.look_up(list(there)) if there else ())
-        self._journal.tell(
-            self._journal.failed(
-                did,
-                ContentConflict(
-                    f"{did} is in the catalogue as a dataset or container",
-                    hint="a DID is for ever: give the file another name, or use another scope",
-                ),
-            )
-            for did in sorted(taken)
-        )
-        return taken
-
-    def _fact(self, record: FileRecord, known: KnownFile) -> Fact | None:
+    def _fact(self, record: FileRecord, known: KnownFile | KnownCollection) -> Fact | None:
         """What the catalogue's knowledge makes of a file; None if it is still to be brought."""
+        if isinstance(known, KnownCollection):
+            # It would be the end of a call that registers many.
+            taken = ContentConflict(
+                f"{record.did} is in the catalogue as a {known.kind}",
+                hint="a DID is for ever: give the file another name, or use another scope",
+            )
+            return self._journal.failed(record.did, taken)
         difference = conflict(record, known)
         if difference is not None:
             return self._journal.failed(record.did, difference)

@@ -89,8 +89,8 @@ class FreeSources:
     def _remove(self, record: FileRecord) -> StorageRefused | None:
         self._journal.clock.check()
         path = Path(record.path)
-        if record.source is SourceCopy.KEPT:
-            self._journal.tell([SourceFreeing(at=self._journal.clock.now(), did=record.did)])
+        # Also when an earlier run told it: a run that has lost its lease learns of it here.
+        self._journal.tell([SourceFreeing(at=self._journal.clock.now(), did=record.did)])
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

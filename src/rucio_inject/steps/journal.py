@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from threading import Lock
+from threading import RLock
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError
@@ -18,14 +18,17 @@ class Journal:
         self.ledger = ledger
         self.clock = clock
         self._onlookers = onlookers
-        self._mentioning = Lock()
+        self._telling = RLock()
         self.changed = False
         """Whether anything has happened; a name that is skipped at every run is nothing new."""
 
     def tell(self, facts: Iterable[Fact]) -> None:
-        """Record facts, in their order. LedgerError if they cannot be made durable."""
+        """Record facts, in their order, from whichever thread. LedgerError if they cannot be made
+        durable."""
         told = list(facts)
-        if told:
+        if not told:
+            return
+        with self._telling:
             self.ledger.record(told)
             self.changed |= not all(isinstance(fact, NameSkipped) for fact in told)
             for onlooker in self._onlookers:
@@ -33,7 +36,7 @@ class Journal:
 
     def mention(self, fact: Fact) -> None:
         """Show a fact that changes nothing to onlookers, from whichever thread."""
-        with self._mentioning:
+        with self._telling:
             for onlooker in self._onlookers:
                 onlooker.record([fact])
 

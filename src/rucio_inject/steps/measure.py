@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.errors import InjectError, StorageRefused
-from rucio_inject.domain.facts import FileMeasured
+from rucio_inject.domain.facts import FileFact, FileMeasured
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.story import advance
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Source
 from rucio_inject.steps.journal import Journal
@@ -33,17 +35,30 @@ class MeasureFiles:
         self._source = source
         self._workers = workers
 
-    def run(self) -> None:
-        """Measure the files that are only FOUND. Each file's failure is its own."""
+    def run(self, *, generated_only: bool) -> None:
+        """Measure the files that are only FOUND. Each file's failure is its own.
+
+        `generated_only`: others are measured while they are uploaded, in one pass over their
+        bytes; those that are to be made are made before, so that it is known what will come.
+        """
         found = self._journal.ledger.files({FileState.FOUND})
+        for _ in self.measured(r for r in found if r.generated or not generated_only):
+            pass
+
+    def measured(self, files: Iterable[FileRecord]) -> Iterator[FileRecord]:
+        """Measure files; yields their records after it, but for those that are set aside."""
         clock = self._journal.clock
-        for batch in in_threads(found, self._measure, workers=self._workers, clock=clock):
-            self._journal.tell(
+        for batch in in_threads(files, self._measure, workers=self._workers, clock=clock):
+            facts: list[FileFact] = [
                 self._journal.failed(record.did, outcome)
                 if isinstance(outcome, InjectError)
                 else FileMeasured(at=clock.now(), did=record.did, measure=outcome)
                 for record, outcome in batch
-            )
+            ]
+            self._journal.tell(facts)
+            for (record, _), fact in zip(batch, facts, strict=True):
+                if isinstance(fact, FileMeasured):
+                    yield advance(record, fact)
 
     def _measure(self, record: FileRecord) -> Measure:
         path = Path(record.path)

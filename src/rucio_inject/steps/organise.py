@@ -1,14 +1,15 @@
-"""Putting registered files in order: metadata, datasets, containers, and the datasets' rules."""
+"""Putting files in order: datasets, containers, and the datasets' rules."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import (
     CollectionAsked,
+    Fact,
     FileOrganised,
     FileSetBack,
     RuleAsked,
@@ -39,6 +40,14 @@ def datasets_under_way(ledger: Ledger) -> list[DID]:
     return list(dict.fromkeys((*unproved, *proved)))
 
 
+def grouped(files: Iterable[FileRecord]) -> dict[DID, list[FileRecord]]:
+    """Files by their dataset."""
+    inside: dict[DID, list[FileRecord]] = {}
+    for record in files:
+        inside.setdefault(record.dataset, []).append(record)
+    return inside
+
+
 class Organise:
     """Makes datasets with their rules while they are empty, then fills them.
 
@@ -61,44 +70,63 @@ class Organise:
         self._rules = rules
         self._made: set[DID] = set()
         self._ruled: set[DID] = set()
+        self._ready: set[DID] = set()
+        self._lacking_rules: dict[DID, InjectError] = {}
 
-    def run(self) -> None:
-        """Organise REGISTERED files; see that datasets under way still have their rules."""
+    def renew(self) -> None:
+        """See that datasets under way still have their rules."""
         for datasets in batches(datasets_under_way(self._journal.ledger)):
             for dataset, error in self._make_rules(datasets, promise_more=True).items():
                 self._refused_rules(dataset, error)
+
+    def run(self) -> None:
+        """Put REGISTERED files into their datasets."""
         for files in batches(self._journal.ledger.files({FileState.REGISTERED})):
             self._journal.clock.check()
-            self._organise_all(files)
+            self._attach(self.make_ready(files))
 
-    def _organise_all(self, files: Sequence[FileRecord]) -> None:
-        inside: dict[DID, list[FileRecord]] = {}
-        for record in files:
-            inside.setdefault(record.dataset, []).append(record)
+    def make_ready(self, files: Sequence[FileRecord]) -> list[FileRecord]:
+        """See that the datasets of files are there, in their containers and with their rules;
+        gives the files that can be put into theirs. The others are set aside.
 
-        def organise(datasets: Sequence[DID]) -> None:
-            self._organise([record for dataset in datasets for record in inside[dataset]])
+        A dataset that did not get all its rules takes files all the same: the other rules bring
+        them where they can.
+        """
+        inside = grouped(files)
+        refused: dict[DID, InjectError] = {}
+        new = [dataset for dataset in inside if dataset not in self._ready]
+
+        def make(datasets: Sequence[DID]) -> None:
+            made = [inside[dataset][0] for dataset in datasets]
+            self._make_collections(made)
+            self._lacking_rules |= self._make_rules(datasets)
+            self._nest(made)
+            self._ready.update(datasets)
+
+        divided(new, make, refused.__setitem__)
+        self._journal.tell(
+            self._journal.failed(r.did, refused[r.dataset]) for r in files if r.dataset in refused
+        )
+        return [record for record in files if record.dataset not in refused]
+
+    def put_in(self, record: FileRecord) -> Fact:
+        """The fact that a file is in its dataset; or why that is not all that it needs."""
+        if (error := self._lacking_rules.get(record.dataset)) is not None:
+            return self._journal.failed(record.did, error)
+        return FileOrganised(at=self._journal.clock.now(), did=record.did)
+
+    def _attach(self, files: Sequence[FileRecord]) -> None:
+        inside = grouped(files)
+
+        def attach(datasets: Sequence[DID]) -> None:
+            held = {dataset: [record.did for record in inside[dataset]] for dataset in datasets}
+            self._catalogue.attach(held)
+            self._journal.tell(self.put_in(r) for dataset in datasets for r in inside[dataset])
 
         def refused(dataset: DID, error: InjectError) -> None:
             self._journal.tell(self._journal.failed(r.did, error) for r in inside[dataset])
 
-        divided(list(inside), organise, refused)
-
-    def _organise(self, files: Sequence[FileRecord]) -> None:
-        self._make_collections(files)
-        refused = self._make_rules(list(dict.fromkeys(record.dataset for record in files)))
-        # What others have put there keeps what they say of it.
-        ours = {record.did: record.metadata for record in files if not record.adopted}
-        self._catalogue.set_metadata(ours)
-        # Also into a dataset that did not get all its rules: the others bring the files where
-        # they can, and what was promised in vain is told file by file.
-        self._attach(files)
-        self._journal.tell(
-            self._journal.failed(record.did, refused[record.dataset])
-            if record.dataset in refused
-            else FileOrganised(at=self._journal.clock.now(), did=record.did)
-            for record in files
-        )
+        divided(list(inside), attach, refused)
 
     def _refused_rules(self, dataset: DID, error: InjectError) -> None:
         """The promise for files under way cannot be kept: they must not come to their end."""
@@ -118,19 +146,18 @@ class Organise:
         self._catalogue.add_collections(wanted)
         self._made.update(wanted)
 
-    def _attach(self, files: Sequence[FileRecord]) -> None:
-        """Files into datasets, datasets into the innermost container, each container into the one
-        around it."""
+    def _nest(self, files: Sequence[FileRecord]) -> None:
+        """Datasets into the innermost container, each container into the one around it."""
         contents: dict[DID, dict[DID, None]] = {}
         for record in files:
-            chain = (*record.containers, record.dataset, record.did)
-            for parent, child in pairwise(chain):
+            for parent, child in pairwise((*record.containers, record.dataset)):
                 contents.setdefault(parent, {})[child] = None
-        self._catalogue.attach({parent: tuple(children) for parent, children in contents.items()})
+        if contents:
+            self._catalogue.attach({parent: tuple(inner) for parent, inner in contents.items()})
 
     def _make_rules(
         self, datasets: Sequence[DID], *, promise_more: bool = False
-    ) -> Mapping[DID, InjectError]:
+    ) -> dict[DID, InjectError]:
         """Ask for the rules that datasets do not have; an existing one is adopted. Gives datasets
         that Rucio refused a rule to: one bad RSE does not keep the others from getting theirs.
 

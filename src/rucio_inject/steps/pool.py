@@ -1,10 +1,10 @@
-"""Many files at once, in a bounded number of threads."""
+"""Many things at once, in a bounded number of threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from rucio_inject.domain.errors import CatalogueError, DiskFull, InjectError, Interrupted
@@ -22,24 +22,31 @@ CONCERNS_ALL = (CatalogueError, DiskFull)
 
 
 def in_threads(
-    items: Iterable[T], work: Callable[[T], R], *, workers: int, clock: Clock
+    items: Iterable[T],
+    work: Callable[[T], R],
+    *,
+    workers: int,
+    clock: Clock,
+    ahead: int = AHEAD,
+    gather: float = LOOK_UP,
 ) -> Iterator[list[tuple[T, R | InjectError]]]:
     """Do the work for every item; yields what has been done, some at a time.
 
-    Items are drawn as they are needed, in the caller's thread. What one item's work raises as
-    InjectError is that item's outcome and stops no other, but for CatalogueError and DiskFull,
-    which concern all: they are raised when the work under way is done and yielded, as Interrupted
-    is when somebody asks us to stop. Any other exception is a defect.
+    Items are drawn as they are needed, `ahead` for each worker, in the caller's thread: they may
+    come from another such iterator, whose work then goes on meanwhile. What is done is held back
+    for `gather` seconds, so that much is told at once. What one item's work raises as InjectError
+    is that item's outcome and stops no other, but for CatalogueError and DiskFull, which concern
+    all: they are raised when the work under way is done and yielded, as Interrupted is when
+    somebody asks us to stop. Any other exception is a defect.
     """
-
     done: list[tuple[T, R | InjectError]] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="inject") as pool:
-        under_way = _UnderWay(pool, items, work, most=AHEAD * workers)
+        under_way = _UnderWay(pool, items, work, most=ahead * workers)
         try:
             told_at = clock.monotonic()
             while under_way.refill():
-                done += under_way.ended(clock)
-                if len(done) >= BATCH or (done and clock.monotonic() - told_at >= LOOK_UP):
+                done += under_way.ended(clock, gather if done else LOOK_UP)
+                if len(done) >= BATCH or (done and clock.monotonic() - told_at >= gather):
                     yield done
                     done, told_at = [], clock.monotonic()
         finally:
@@ -61,17 +68,26 @@ class _UnderWay(Generic[T, R]):
         self._work = work
         self._most = most
         self._waiting: dict[Future[R | InjectError], T] = {}
+        self._ended: SimpleQueue[Future[R | InjectError]] = SimpleQueue()
         self.stopped: InjectError | None = None
 
     def refill(self) -> bool:
-        """Hand out more, unless we are to stop; whether anything is under way."""
-        if self.stopped is None:
+        """Hand out more, unless we are to stop, or something has ended that is to be told first;
+        whether anything is under way."""
+        while self.stopped is None and len(self._waiting) < self._most:
+            if self._waiting and not self._ended.empty():
+                break
             try:
-                for item in islice(self._coming, self._most - len(self._waiting)):
-                    self._waiting[self._pool.submit(self._attempt, item)] = item
+                item = next(self._coming)
+            except StopIteration:
+                break
             except InjectError as error:
                 # What cannot be drawn concerns all; what is done is told first.
                 self._stop(error)
+                break
+            future = self._pool.submit(self._attempt, item)
+            self._waiting[future] = item
+            future.add_done_callback(self._ended.put)
         return bool(self._waiting)
 
     def _attempt(self, item: T) -> R | InjectError:
@@ -80,10 +96,10 @@ class _UnderWay(Generic[T, R]):
         except InjectError as error:
             return error
 
-    def ended(self, clock: Clock) -> list[tuple[T, R | InjectError]]:
-        """Wait a moment for something to end; the outcomes of what did."""
-        futures, _ = wait(self._waiting, timeout=LOOK_UP, return_when=FIRST_COMPLETED)
-        outcomes = [(self._waiting.pop(future), future.result()) for future in futures]
+    def ended(self, clock: Clock, timeout: float) -> list[tuple[T, R | InjectError]]:
+        """Wait a moment, in seconds, for something to end; the outcomes of what did."""
+        ended = self._take(timeout)
+        outcomes = [(self._waiting.pop(future), future.result()) for future in ended]
         theirs = [(item, out) for item, out in outcomes if not isinstance(out, CONCERNS_ALL)]
         for _, outcome in outcomes:
             if isinstance(outcome, CONCERNS_ALL):
@@ -93,6 +109,18 @@ class _UnderWay(Generic[T, R]):
         except Interrupted as wish:
             self._stop(wish)
         return theirs
+
+    def _take(self, timeout: float) -> Iterator[Future[R | InjectError]]:
+        """What has ended; waits for the first, and takes what is there besides. What was called
+        off is not waited for any more."""
+        try:
+            future = self._ended.get(timeout=timeout)
+            while True:
+                if future in self._waiting:
+                    yield future
+                future = self._ended.get_nowait()
+        except Empty:
+            return
 
     def _stop(self, why: InjectError) -> None:
         self.stopped = self.stopped or why

@@ -10,7 +10,6 @@ from rucio_inject.domain.errors import (
     CatalogueRefused,
     NotFound,
     NotPermitted,
-    QuotaExceeded,
     SignInFailed,
     UsageError,
 )
@@ -119,28 +118,3 @@ def _is(have: AttributeValue | None, wanted: AttributeValue) -> bool:
     if isinstance(have, bool) or isinstance(wanted, bool) or have is None:
         return have is wanted
     return str(have) == str(wanted)
-
-
-def check_quota(catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest], size: int) -> None:
-    """Whether the account may bring `size` more bytes to where the rules want them.
-
-    QuotaExceeded names the RSEs and what is left there; nothing has been touched then.
-    """
-    account = lake.identity.account
-    left = {rse: catalogue.quota(account, rse).left for rse in lake.all_rses()}
-    choices = {lake.upload_rse: (lake.upload_rse,), **lake.rses}
-    for rule in rules:
-        # As Rucio has it: an account with room for just these bytes has not enough.
-        among = choices[rule.rse_expression]
-        roomy = [rse for rse in among if (room := left[rse]) is None or room > size]
-        if len(roomy) < rule.copies:
-            there = ", ".join(f"{rse}: {left[rse]} bytes" for rse in among if rse not in roomy)
-            raise QuotaExceeded(
-                f"account {account} has no quota for {size} bytes at {rule.rse_expression} "
-                f"(left at {there})",
-                hint=f"an administrator gives it: rucio account limit set {account} --rse RSE "
-                "--bytes N",
-            )
-        if len(among) == rule.copies:
-            # No choice: what this rule takes is not there for the next, as Rucio counts each.
-            left |= {rse: room - size for rse in among if (room := left[rse]) is not None}

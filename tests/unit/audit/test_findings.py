@@ -63,7 +63,7 @@ class TestNothing:
         world.run()
         assert Bench(world, tmp_path).look() == []
 
-    @pytest.mark.parametrize("doing", ["end_rule", "add_files", "attach", "add_rule"])
+    @pytest.mark.parametrize("doing", ["end_rule", "place_files", "attach", "add_rule"])
     def test_of_files_that_a_stopped_run_left(self, tmp_path: Path, doing: str) -> None:
         world = World(tmp_path)
         world.lake.crash_after(1, doing)

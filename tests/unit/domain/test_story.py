@@ -167,9 +167,9 @@ class TestSetBack:
         verified = self.back(at_state(FileState.VERIFIED), FileState.REGISTERED)
         assert verified.replicas["A"].read_back is None
 
-    def test_only_what_was_not_registered_may_be_overwritten(self) -> None:
-        assert self.back(at_state(FileState.UPLOADED), FileState.MEASURED).upload_begun_at
-        assert not self.back(at_state(FileState.REGISTERED), FileState.MEASURED).upload_begun_at
+    @pytest.mark.parametrize("state", [FileState.UPLOADED, FileState.REGISTERED])
+    def test_that_bytes_may_lie_there_stays_on_record(self, state: FileState) -> None:
+        assert self.back(at_state(state), FileState.MEASURED).upload_begun_at
 
     def test_what_has_no_source_cannot_be_brought_again(self) -> None:
         freed = advance(at_state(FileState.VERIFIED), f.SourceFreed(at=AT, did=FILE))
@@ -178,13 +178,19 @@ class TestSetBack:
         assert self.back(freed, FileState.REGISTERED).state is FileState.REGISTERED
 
 
-def test_an_upload_that_failed_left_nothing_to_overwrite() -> None:
-    begun = advance(at_state(FileState.MEASURED), f.UploadBegun(at=AT, did=FILE, rse="A"))
-    assert begun.upload_begun_at
+def test_what_an_upload_that_failed_may_have_left_stays_on_record() -> None:
+    begun = advance(at_state(FileState.FOUND), f.UploadBegun(at=AT, did=FILE, rse="A"))
     failed = advance(begun, MOVER[FileState.QUARANTINED])
-    assert advance(failed, f.FileRetried(at=AT, did=FILE)).upload_begun_at is None
-    later = advance(at_state(FileState.UPLOADED), MOVER[FileState.QUARANTINED])
-    assert later.upload_begun_at
+    again = advance(failed, f.FileRetried(at=AT, did=FILE))
+    assert (again.state, again.upload_begun_at) == (FileState.FOUND, AT)
+
+
+def test_a_file_that_is_brought_again_is_described_again() -> None:
+    described = advance(at_state(FileState.REPLICATING), f.FileDescribed(at=AT, did=FILE))
+    assert described.described_at == AT
+    assert described.state is FileState.REPLICATING
+    back = f.FileSetBack(at=AT, did=FILE, state=FileState.MEASURED, reason="reaped")
+    assert advance(described, back).described_at is None
 
 
 def test_a_replica_that_a_rule_has_moved_is_no_promise() -> None:

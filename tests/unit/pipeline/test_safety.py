@@ -159,7 +159,7 @@ class TestWhatOthersHave:
         world.lake.scopes[did.scope] = world.lake.account
         path = world.folder / "theirs"
         path.write_bytes(content)
-        world.storage.put("PIC-INJECT", path, did, overwrite=False)
+        world.storage.put("PIC-INJECT", path, did)
         world.catalogue.add_files("PIC-INJECT", [NewFile(did, measured(content))])
         world.lake.replica(did, "PIC-INJECT").state = state
 
@@ -187,7 +187,7 @@ class TestWhatOthersHave:
     ) -> None:
         path = world.folder / "theirs"
         path.write_bytes(b"nobody knows whose")
-        pfn = world.storage.put("PIC-INJECT", path, CRAB, overwrite=False)
+        pfn = world.storage.put("PIC-INJECT", path, CRAB).pfn
         for _ in range(2):
             world.run()
             assert failure_codes(world) == {NAMES[0]: "place-taken"}
@@ -199,7 +199,7 @@ class TestWhatOthersHave:
         self, world: World, inbox: Path
     ) -> None:
         """An upload of ours whose answer was lost looks like this, too."""
-        world.storage.put("PIC-INJECT", inbox / NAMES[0], CRAB, overwrite=False)
+        world.storage.put("PIC-INJECT", inbox / NAMES[0], CRAB)
         assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
 
     def test_an_upload_that_failed_overwrites_nothing_later(
@@ -211,23 +211,28 @@ class TestWhatOthersHave:
         world.lake.rses["PIC-INJECT"].offline = False
         path = world.folder / "theirs"
         path.write_bytes(b"nobody knows whose")
-        world.storage.put("PIC-INJECT", path, CRAB, overwrite=False)
+        world.storage.put("PIC-INJECT", path, CRAB)
         world.run()
         assert failure_codes(world) == {NAMES[0]: "place-taken"}
         assert world.lake.content(CRAB, "PIC-INJECT") == b"nobody knows whose"
 
-    def test_what_a_killed_upload_left_is_overwritten(self, world: World, inbox: Path) -> None:
-        stop_after(world, "put")
-        pfn = world.storage.put("PIC-INJECT", inbox / NAMES[1], CRAB, overwrite=True)
-        world.lake.rses["PIC-INJECT"].bytes[pfn] = b"torn"
+    def test_what_a_killed_upload_left_is_taken(self, world: World, inbox: Path) -> None:
+        stop_after(world, "put", 2)
         assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
-        assert world.lake.content(CRAB, "PIC-INJECT") == (inbox / NAMES[0]).read_bytes()
+        assert world.facts(f.FileFailed) == []
+
+    def test_what_came_while_we_were_dead_is_not_overwritten(
+        self, world: World, inbox: Path
+    ) -> None:
+        """An upload shows its final name when it is whole: what has other bytes is not ours."""
+        stop_after(world, "find")
+        self.test_a_file_that_nobody_registered_is_not_overwritten(world, inbox)
 
     def test_one_that_was_registered_meanwhile_is_taken_as_it_is(
         self, world: World, inbox: Path
     ) -> None:
         """Between our first look and our upload somebody else brings the same file."""
-        stop_after(world, "missing")
+        stop_after(world, "find")
         self.register(world, CRAB, (inbox / NAMES[0]).read_bytes(), ReplicaState.AVAILABLE)
         world.run()
         (crab,) = [record for record in world.files() if record.did == CRAB]
@@ -269,24 +274,25 @@ class TestWhatVanished:
     """Somebody takes away what was proved; the others go on, and what can be brought is."""
 
     def test_a_file_that_was_reaped_before_it_had_a_rule(self, world: World, inbox: Path) -> None:
-        stop_after(world, "add_files")
+        world.lake.scopes[SCOPE] = world.lake.account
+        for did, name in ((CRAB, NAMES[0]), (SIBLING, NAMES[1])):
+            world.storage.put("PIC-INJECT", inbox / name, did)
+            known = NewFile(did, measured((inbox / name).read_bytes()))
+            world.catalogue.add_files("PIC-INJECT", [known])
         stop_after(world, "add_collections")
-        assert set(world.states().values()) == {"REGISTERED"}
+        assert sorted(world.states().values()) == ["REGISTERED", "REGISTERED", "UPLOADED"]
         world.lake.files.pop(CRAB)
         world.lake.rses["PIC-INJECT"].bytes.clear()
         world.lake.files[SIBLING].replicas.clear()
-        outcome = world.run()
-        assert [fact.state for fact in world.facts(f.FileSetBack)] == [FileState.MEASURED] * 2
-        # The bytes of the third are gone behind the catalogue's back: that is told, not mended.
-        assert failure_codes(world).keys() <= {NAMES[2]}
-        assert world.states()[NAMES[0]] == world.states()[NAMES[1]] == "VERIFIED"
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        assert [fact.state for fact in world.facts(f.FileSetBack)] == [FileState.MEASURED] * 3
         assert world.broken() == []
-        assert outcome.changed
 
     def test_an_upload_that_was_cleaned_away(self, world: World, inbox: Path) -> None:
-        stop_after(world, "add_files", 1)
+        stop_after(world, "place_files")
         # As if the call had never come: only the bytes are there, and then they are not.
         world.lake.files.clear()
+        world.lake.collections[RUN].contents.clear()
         del world.lake.rses["PIC-INJECT"].bytes[f"memory://PIC-INJECT/{SCOPE}/{NAMES[0]}"]
         torn = f"memory://PIC-INJECT/{SCOPE}/{NAMES[1]}"
         world.lake.rses["PIC-INJECT"].bytes[torn] = b"torn by a power cut"
@@ -522,7 +528,7 @@ class TestWhatTheCrashMachineFound:
     ) -> None:
         theirs = world.folder / "theirs"
         theirs.write_bytes(b"nobody knows whose")
-        world.storage.put("PIC-INJECT", theirs, CRAB, overwrite=False)
+        world.storage.put("PIC-INJECT", theirs, CRAB)
         for number in range(1, 40):
             world.lake.crash_after(number)
             with contextlib.suppress(Crash):
@@ -536,7 +542,7 @@ class TestWhatTheCrashMachineFound:
     ) -> None:
         content = (inbox / NAMES[0]).read_bytes()
         self.until_upload_begun(world)
-        world.storage.put("PIC-INJECT", inbox / NAMES[0], CRAB, overwrite=False)
+        world.storage.put("PIC-INJECT", inbox / NAMES[0], CRAB)
         world.catalogue.add_files("PIC-INJECT", [NewFile(CRAB, measured(content))])
         world.changes["end"] = END
         world.run()

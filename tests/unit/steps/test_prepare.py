@@ -6,15 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from rucio_inject.domain.checksum import Measure
-from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NotPermitted, QuotaExceeded, SignInFailed, UsageError
+from rucio_inject.domain.errors import NotPermitted, SignInFailed, UsageError
 from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.ports import NewFile
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import (
     Lake,
-    check_quota,
     prepare_scope,
     set_attributes,
     survey,
@@ -119,46 +115,3 @@ def test_attributes_of_no_rse(catalogue: MemoryCatalogue) -> None:
             rules=[FAST],
             attributes={"NO-SUCH-RSE": {"x": True}},
         )
-
-
-class TestQuota:
-    """Asked before the first byte is brought."""
-
-    def check(self, lake: MemoryLake, size: int, *rules: RuleRequest) -> None:
-        catalogue = MemoryCatalogue(lake)
-        landing = RuleRequest("PIC-INJECT")
-        check_quota(catalogue, surveyed(catalogue, *rules), (landing, *rules), size)
-
-    def test_no_limit_is_room_enough(self, lake: MemoryLake) -> None:
-        self.check(lake, 10**18, FAST)
-
-    @pytest.mark.parametrize("rse", ["PIC-INJECT", "LAPP-FAST"])
-    def test_a_limit_is_kept(self, lake: MemoryLake, rse: str) -> None:
-        lake.rses[rse].limits["magic"] = 10
-        self.check(lake, 9, FAST)
-        with pytest.raises(QuotaExceeded, match=f"{rse}: 10 bytes") as caught:
-            self.check(lake, 10, FAST)
-        assert "account limit" in str(caught.value.hint)
-
-    def test_one_of_two_with_room_is_enough_for_one_copy(self, lake: MemoryLake) -> None:
-        lake.rses["PIC-DCACHE"].limits["magic"] = 0
-        self.check(lake, 10, RuleRequest("LAPP-FAST|PIC-DCACHE"))
-        with pytest.raises(QuotaExceeded, match="PIC-DCACHE"):
-            self.check(lake, 10, RuleRequest("LAPP-FAST|PIC-DCACHE", 2))
-
-    def test_rules_to_one_rse_add_up(self, lake: MemoryLake) -> None:
-        lake.rses["LAPP-FAST"].limits["magic"] = 19
-        both = (FAST, RuleRequest("LAPP-FAST"))
-        self.check(lake, 9, *both)
-        with pytest.raises(QuotaExceeded, match="LAPP-FAST: 9 bytes"):
-            self.check(lake, 10, *both)
-
-    def test_what_is_held_counts(self, lake: MemoryLake) -> None:
-        catalogue = MemoryCatalogue(lake)
-        catalogue.ensure_scope("MAGIC", "magic")
-        file = DID("MAGIC", "held")
-        catalogue.add_files("LAPP-FAST", [NewFile(file, Measure(7, "1", "0" * 32))])
-        catalogue.add_rule(file, FAST, "magic")
-        lake.rses["LAPP-FAST"].limits["magic"] = 10
-        with pytest.raises(QuotaExceeded, match="LAPP-FAST: 3 bytes"):
-            self.check(lake, 4, FAST)
