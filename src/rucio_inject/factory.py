@@ -187,10 +187,11 @@ def make_pipeline(
     organise = Organise(journal, catalogue, account=account, rules=all_rules(campaign))
     access = campaign.access
     end = campaign.end
+    frees = isinstance(campaign.source, DirectorySettings) and campaign.source.free
     steps = Steps(
         discover=Discover(journal, source, placing(campaign), cycle),
         measure=MeasureFiles(journal, source, campaign.upload.workers),
-        recheck=Recheck(journal, catalogue, rse),
+        recheck=Recheck(journal, catalogue, rse, frees=frees),
         compare=compare,
         room=CheckRoom(journal.ledger, catalogue, lake, all_rules(campaign)),
         upload=UploadFiles(
@@ -239,7 +240,7 @@ def make_pipeline(
                 keep=False,
             ),
             made_in=folders.source,
-            real_ones_too=getattr(campaign.source, "free", False),
+            real_ones_too=frees,
         ),
     )
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)

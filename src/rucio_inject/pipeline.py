@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
-from rucio_inject.domain.facts import CycleEnded
+from rucio_inject.domain.facts import CycleBegun, CycleEnded
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.outcome import LISTED, Outcome, Totals
 from rucio_inject.ports import Analysis
@@ -64,6 +64,7 @@ class Pipeline:
         ledger = self._journal.ledger
         skipped = self._steps.discover.run()
         self._bring()
+        self._reopen()
         watched = self._steps.watch.run()
         analysis, analysis_error = self._access()
         kept = self._end()
@@ -82,6 +83,12 @@ class Pipeline:
             analysis=analysis,
             analysis_error=analysis_error,
         )
+
+    def _reopen(self) -> None:
+        """A cycle that had ended, with files that were set back since, or that get an end now."""
+        ledger = self._journal.ledger
+        if ledger.cycle_ended and set(ledger.counts()) != {self._goal}:
+            self._journal.tell([CycleBegun(at=self._journal.clock.now(), cycle=ledger.cycle)])
 
     def _first(self, state: FileState) -> Sequence[FileRecord]:
         return list(islice(self._journal.ledger.files({state}), LISTED))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     InjectError,
     ReplicaMissing,
@@ -19,6 +20,7 @@ from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.organise import ending_datasets
 
 VERIFIED = frozenset({FileState.VERIFIED})
@@ -71,15 +73,31 @@ class FreeSources:
         still_good = self._access.again(stale)
         proved = [record for record in proved if record not in stale or record.did in still_good]
         known = self._catalogue.look_up([record.did for record in proved]) if proved else {}
+        rules = self._locks({record.dataset for record in proved})
         safe: list[FileRecord] = []
         for record in proved:
             self._journal.clock.check()
-            error = _lost(record, known.get(record.did)) or _changed(record)
+            error = (
+                _lost(record, known.get(record.did))
+                or _unkept(record, rules[record.dataset])
+                or _changed(record)
+            )
             if error is None:
                 safe.append(record)
             else:
                 self._journal.tell([self._journal.failed(record.did, error)])
         return safe
+
+    def _locks(self, datasets: Collection[DID]) -> dict[DID, list[Held]]:
+        """What the rules of datasets hold now, asked anew for each batch of files."""
+        keeping = rules_that_keep(self._journal.ledger, datasets)
+        return {
+            dataset: [
+                look_up_locks(self._catalogue, rule.rule_id, rule.rse_expression, rule.copies)
+                for rule in rules
+            ]
+            for dataset, rules in keeping.items()
+        }
 
     def _is_fresh(self, record: FileRecord) -> bool:
         """Whether every replica was read back in this run."""
@@ -110,6 +128,18 @@ def _lost(record: FileRecord, known: KnownFile | None) -> InjectError | None:
     return ReplicaMissing(
         f"{record.did} is no longer at {', '.join(lost)}: its source is kept",
         hint=f"rucio replica list file {record.did} --all-states",
+    )
+
+
+def _unkept(record: FileRecord, rules: Sequence[Held]) -> InjectError | None:
+    """Replicas that no rule holds may be deleted at any time: then the source is all there is."""
+    letting_go = [rule for rule in rules if not rule.keeps(record.did)]
+    if rules and not letting_go:
+        return None
+    which = ", ".join(f"rule {rule.rule_id} to {rule.where}" for rule in letting_go)
+    return ReplicaMissing(
+        f"{record.did} is not held by {which or 'any rule'}: its source is kept",
+        hint=f"is it still in {record.dataset}? run the same command again to put it back",
     )
 
 

@@ -23,10 +23,13 @@ class Recheck:
     is nowhere is brought again; one that has no source any more is set aside.
     """
 
-    def __init__(self, journal: Journal, catalogue: Catalogue, rse: str) -> None:
+    def __init__(self, journal: Journal, catalogue: Catalogue, rse: str, *, frees: bool) -> None:
+        """`frees`: sources are given up at the end, so that every dataset is looked into, also
+        when all is done."""
         self._journal = journal
         self._catalogue = catalogue
         self._rse = rse
+        self._frees = frees
 
     def run(self) -> None:
         """Look at registered files, and at the datasets under way."""
@@ -36,17 +39,17 @@ class Recheck:
         for dataset in self._vanished():
             for batch in batches(ledger.files(UNDER_WAY, dataset=dataset)):
                 self._look(batch, f"was in {dataset}, which is not in the catalogue any more")
-        for dataset in ledger.datasets(WAITING):
+        done = ledger.cycle_ended and not self._frees
+        for dataset in ledger.datasets(WAITING) if done else datasets_under_way(ledger):
             self._find_detached(dataset)
 
     def _find_detached(self, dataset: DID) -> None:
-        """Files that are waited for, and that somebody took out of their dataset: no rule would
-        ever bring them anywhere."""
+        """Files that somebody took out of their dataset: no rule brings or keeps them."""
         try:
             held = frozenset(self._catalogue.contents(dataset))
         except NotFound:
             return
-        files = self._journal.ledger.files(WAITING, dataset=dataset)
+        files = self._journal.ledger.files(UNDER_WAY, dataset=dataset)
         for batch in batches(record for record in files if record.did not in held):
             self._look(batch, f"is not in {dataset} any more")
 

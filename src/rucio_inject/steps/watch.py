@@ -15,13 +15,16 @@ from rucio_inject.domain.facts import (
     RuleChanged,
 )
 from rucio_inject.domain.injection import FileState, RuleRecord
-from rucio_inject.domain.rule import Lock, LockState, RuleState, RuleView, StuckFile
+from rucio_inject.domain.rule import RuleState, RuleView, StuckFile
 from rucio_inject.ports import Catalogue
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.pace import Pace
 
 WAITING = frozenset({FileState.REPLICATING})
+TROUBLED = frozenset({RuleState.STUCK, RuleState.SUSPENDED})
+NO_LOCK = "has no lock for it: Rucio has not evaluated the dataset since the file came"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Watch:
         pace = Pace(self._journal.clock, self._deadline)
         while waiting:
             views = self._look(waiting)
-            wanted = self._wanted(waiting)
+            wanted = rules_that_keep(self._journal.ledger, waiting)
             lost = [dataset for dataset in waiting if self._tell_lost(wanted[dataset], views)]
             broken += lost
             waiting = [
@@ -71,13 +74,16 @@ class Watch:
             if not waiting or pace.over():
                 break
             pace.wait()
+        for dataset in waiting:
+            self._tell_unlocked(dataset)
         left = {*waiting, *broken}
         seen = [view for view in self._seen.values() if view.did in left]
         return Watched(tuple(view for view in seen if view.state is not RuleState.OK))
 
     def _look(self, datasets: Sequence[DID]) -> Mapping[DID, list[RuleView]]:
         """Ask for the rules' states and tell what has changed."""
-        ours = {rule.rule_id for rules in self._wanted(datasets).values() for rule in rules}
+        wanted = rules_that_keep(self._journal.ledger, datasets)
+        ours = {rule.rule_id for rules in wanted.values() for rule in rules}
         views: dict[DID, list[RuleView]] = {dataset: [] for dataset in datasets}
         for view in self._catalogue.rules(datasets, self._account):
             if view.rule_id not in ours:
@@ -86,17 +92,9 @@ class Watch:
             if self._seen.get(view.rule_id) != view:
                 self._seen[view.rule_id] = view
                 self._journal.tell([RuleChanged(at=self._journal.clock.now(), view=view)])
-                if view.state in {RuleState.STUCK, RuleState.SUSPENDED}:
+                if view.state in TROUBLED:
                     self._tell_why_stuck(view)
         return views
-
-    def _wanted(self, datasets: Sequence[DID]) -> Mapping[DID, list[RuleRecord]]:
-        """The rules that keep a dataset, as far as the record tells."""
-        wanted: dict[DID, list[RuleRecord]] = {dataset: [] for dataset in datasets}
-        for rule in self._journal.ledger.rules():
-            if rule.dataset in wanted and rule.gone_at is None and rule.ending_at is None:
-                wanted[rule.dataset].append(rule)
-        return wanted
 
     def _tell_why_stuck(self, view: RuleView) -> None:
         """Rucio keeps the reason with each file's lock and requests; only where it could not make
@@ -141,33 +139,47 @@ class Watch:
         whether none of them waits any more."""
         settled = all(rule.locks_ok and not rule.locks_replicating for rule in rules)
         if rules and settled and self._judged.get(dataset) != rules:
-            self._judged[dataset] = rules
-            self._judge(dataset, rules)
+            # What was seen in the middle of a change is looked at again, changed or not.
+            if self._judge(dataset, rules):
+                self._judged[dataset] = rules
             return not any(self._journal.ledger.counts(dataset=dataset).get(s) for s in WAITING)
         return False
 
-    def _judge(self, dataset: DID, rules: Sequence[RuleView]) -> None:
-        locks = [self._locks_by_file(rule.rule_id) for rule in rules]
+    def _judge(self, dataset: DID, rules: Sequence[RuleView]) -> bool:
+        """Tell files that all rules hold; whether all locks were as settled as their rules."""
+        held = self._held(rules)
         for files in batches(self._journal.ledger.files(WAITING, dataset=dataset)):
             facts: list[Fact] = []
             for record in files:
-                held = [of_rule.get(record.did, []) for of_rule in locks]
-                enough = all(
-                    len(mine) >= rule.copies and all(lock.state is LockState.OK for lock in mine)
-                    for mine, rule in zip(held, rules, strict=True)
-                )
-                if enough:
+                if all(of_rule.keeps(record.did) for of_rule in held):
                     facts += self._replicated(record.did, held)
             self._journal.tell(facts)
+        return all(of_rule.settled for of_rule in held)
 
-    def _replicated(self, did: DID, held: Sequence[Sequence[Lock]]) -> list[Fact]:
+    def _held(self, rules: Sequence[RuleView]) -> list[Held]:
+        return [
+            look_up_locks(self._catalogue, rule.rule_id, rule.rse_expression, rule.copies)
+            for rule in rules
+        ]
+
+    def _tell_unlocked(self, dataset: DID) -> None:
+        """Files that a rule does not know of: Rucio sets a dataset aside for minutes if it met
+        somebody's change of its rules when it was to evaluate it."""
+        seen = [view for view in self._seen.values() if view.did == dataset]
+        # Why a STUCK rule has none is told already.
+        held = self._held([view for view in seen if view.state not in TROUBLED])
+        for files in batches(self._journal.ledger.files(WAITING, dataset=dataset)):
+            self._tell_waits(
+                [
+                    StuckFile(record.did, of_rule.where, f"rule {of_rule.rule_id} {NO_LOCK}", 0)
+                    for record in files
+                    for of_rule in held
+                    if not of_rule.of(record.did)
+                ]
+            )
+
+    def _replicated(self, did: DID, held: Sequence[Held]) -> list[Fact]:
         now = self._journal.clock.now()
-        rses = tuple(sorted({lock.rse for locks in held for lock in locks}))
+        rses = tuple(sorted({lock.rse for of_rule in held for lock in of_rule.of(did)}))
         ready: list[Fact] = [ReplicaReady(at=now, did=did, rse=rse) for rse in rses]
         return [*ready, FileReplicated(at=now, did=did, rses=rses)]
-
-    def _locks_by_file(self, rule_id: str) -> dict[DID, list[Lock]]:
-        by_file: dict[DID, list[Lock]] = {}
-        for lock in self._catalogue.locks(rule_id):
-            by_file.setdefault(lock.did, []).append(lock)
-        return by_file

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, StorageRefused, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.rule import Lock, LockState, RuleRequest
 from rucio_inject.ports import NewFile
 from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_daemons import end_rule_now
 from rucio_inject.testing.memory_lake import Crash
 
@@ -37,6 +40,16 @@ def inbox(world: World) -> Path:
     telescope_files(folder)
     world.changes |= {"end": None, "source": {"kind": "directory", "path": str(folder)}}
     return folder
+
+
+def forget_locks(monkeypatch: pytest.MonkeyPatch, did: DID) -> None:
+    """No rule has a lock on a file from now on."""
+    locks = MemoryCatalogue.locks
+
+    def others(self: MemoryCatalogue, rule_id: str) -> Sequence[Lock]:
+        return [lock for lock in locks(self, rule_id) if lock.did != did]
+
+    monkeypatch.setattr(MemoryCatalogue, "locks", others)
 
 
 def free(world: World) -> None:
@@ -98,6 +111,27 @@ class TestRealSources:
         world.run()
         assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
         assert failure_codes(world) == {NAMES[0]: "source-changed"}
+
+    def test_one_that_a_rule_does_not_hold_stays(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its replicas are all there, and may be deleted at any moment."""
+        world.run()
+        forget_locks(monkeypatch, CRAB)
+        free(world)
+        world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
+        assert failure_codes(world) == {NAMES[0]: "replica-missing"}
+
+    def test_one_that_was_taken_out_of_its_dataset_is_put_back_first(
+        self, world: World, inbox: Path
+    ) -> None:
+        world.run()
+        del world.lake.collections[RUN].contents[CRAB]
+        free(world)
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+        assert CRAB in world.lake.collections[RUN].contents
+        assert list(inbox.iterdir()) == []
 
     def test_one_whose_replica_has_vanished_stays(self, world: World, inbox: Path) -> None:
         world.run()
@@ -272,6 +306,41 @@ class TestWhatOthersHave:
 
 class TestWhatVanished:
     """Somebody takes away what was proved; the others go on, and what can be brought is."""
+
+    def test_a_cycle_that_had_ended_is_open_again(self, world: World, inbox: Path) -> None:
+        world.run()
+        assert world.shelf.pages.ended
+        self.erase(world, RUN)
+        world.lake.rses["LAPP-FAST"].hangs = True
+        world.run()
+        assert not world.shelf.pages.ended
+        world.lake.heal("LAPP-FAST")
+        world.run()
+        assert world.shelf.pages.ended
+
+    def test_a_file_that_rucio_has_not_evaluated_is_told(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        forget_locks(monkeypatch, CRAB)
+        outcome = world.run()
+        (waiting,) = outcome.waiting
+        assert waiting.did == CRAB
+        assert "has no lock for it" in str(waiting.waits_for)
+        assert {view.state for view in outcome.not_ok} == set()
+
+    def test_locks_seen_in_the_middle_of_a_change_are_looked_at_again(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The rules say the same before and after."""
+        locks, looks = MemoryCatalogue.locks, [0]
+
+        def first_replicating(self: MemoryCatalogue, rule_id: str) -> Sequence[Lock]:
+            looks[0] += 1
+            state = LockState.REPLICATING if looks[0] == 1 else LockState.OK
+            return [replace(lock, state=state) for lock in locks(self, rule_id)]
+
+        monkeypatch.setattr(MemoryCatalogue, "locks", first_replicating)
+        assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
 
     def test_a_file_that_was_reaped_before_it_had_a_rule(self, world: World, inbox: Path) -> None:
         world.lake.scopes[SCOPE] = world.lake.account
