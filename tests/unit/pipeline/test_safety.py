@@ -311,6 +311,7 @@ class TestWhatVanished:
         world.run()
         assert world.shelf.pages.ended
         self.erase(world, RUN)
+        del world.lake.files[CRAB].replicas["LAPP-FAST"]
         world.lake.rses["LAPP-FAST"].hangs = True
         world.run()
         assert not world.shelf.pages.ended
