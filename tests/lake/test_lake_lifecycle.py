@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rucio_inject.clock import SystemClock
@@ -18,7 +19,8 @@ from rucio_inject.lake.bringup import StartOptions
 from rucio_inject.lake.content import default_text
 from rucio_inject.lake.embedded import EmbeddedLake
 from rucio_inject.lake.postgres_binaries import find_binaries
-from rucio_inject.lake.state import load_state
+from rucio_inject.lake.state import Member, load_state
+from rucio_inject.lake.waiting import wait_until
 
 pytestmark = pytest.mark.lake
 
@@ -77,6 +79,24 @@ def test_start_recovers_from_kill_9(other_lake: EmbeddedLake, victims: tuple[str
     after = load_state(other_lake.paths.state)
     assert (after.port, after.postgres_bin) == (state.port, state.postgres_bin)
     assert not {member.pid for member in state.members.values()} & set(_processes(other_lake))
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "loop"])
+def test_the_processes_of_the_daemons_end_together(other_lake: EmbeddedLake, victim: str) -> None:
+    supervisor = psutil.Process(load_state(other_lake.paths.state).members["daemons"].pid)
+    loops = supervisor.children()
+    assert len(loops) > 1
+    everybody = [Member(pid=one.pid, created=one.create_time()) for one in (supervisor, *loops)]
+    (supervisor if victim == "supervisor" else loops[-1]).kill()
+    # The others first finish the pass that they are in.
+    assert wait_until(
+        lambda: not any(process.is_alive(member) for member in everybody),
+        clock=SystemClock(),
+        seconds=60,
+    )
+    assert not other_lake.status().running
+    other_lake.start()
+    assert other_lake.status().running
 
 
 def test_stop_leaves_no_process_and_start_brings_it_back(other_lake: EmbeddedLake) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import requests
 from rucio_inject.lake import process
 from rucio_inject.lake.bringup import MEMBERS
 from rucio_inject.lake.embedded import EmbeddedLake
+from rucio_inject.lake.environment import for_server
 
 OfficialClient = Callable[[str], Any]
 RucioCli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -108,6 +110,59 @@ def test_every_process_is_up_and_together_they_are_small(running_lake: EmbeddedL
     assert all(one.alive for one in status.processes)
     assert status.memory < 800_000_000
     assert status.daemon_failures == {}
+
+
+def test_what_is_changed_is_seen_at_once_by_every_worker(
+    official_client: OfficialClient, running_lake: EmbeddedLake
+) -> None:
+    client = official_client("root")
+    reader = official_client("magic")
+    for value in ("seen", "anew", None):
+        if value is None:
+            client.delete_rse_attribute("LAPP-FAST", "note")
+        else:
+            client.add_rse_attribute("LAPP-FAST", "note", value)
+        for _ in range(20):
+            # Each time over a new connection, which any of the workers may take.
+            reader.session.close()
+            found = list(reader.list_rses(f"note={value}")) if value else []
+            assert [entry["rse"] for entry in found] == (["LAPP-FAST"] if value else [])
+            assert reader.list_rse_attributes("LAPP-FAST").get("note") == value
+
+
+REMEMBER = """
+import threading
+from dogpile.cache.api import NO_VALUE
+from rucio_inject.lake import memory
+memory.install()
+from rucio.core import rse
+from rucio.daemons.reaper import reaper
+given = [1]
+rse.REGION.set("key", given)
+given.append(2)
+assert rse.REGION.get("key") == [1], "what is remembered is a copy"
+elsewhere = []
+thread = threading.Thread(target=lambda: elsewhere.append(rse.REGION.get("key")))
+thread.start()
+thread.join()
+assert elsewhere == [NO_VALUE], "another thread knows it"
+memory.forget()
+assert rse.REGION.get("key") is NO_VALUE, "it is not forgotten"
+reaper.REGION.set("pause", True)
+assert reaper.REGION.get("pause") is NO_VALUE, "the reaper would leave an RSE alone"
+"""
+
+
+def test_look_ups_are_remembered_until_the_next_pass(running_lake: EmbeddedLake) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REMEMBER],
+        env=for_server(running_lake.paths, os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_listeners_are_on_loopback(running_lake: EmbeddedLake) -> None:

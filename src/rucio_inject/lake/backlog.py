@@ -5,6 +5,7 @@ Imported only inside the daemons' process: it needs the server's rucio.cfg.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,11 +52,13 @@ def _conditions() -> dict[str, tuple[Any, list[Any]]]:
 
 
 class Backlog:
-    """Asks how many rows wait for each daemon; `repair_after` seconds make a stuck rule work."""
+    """Asks how many rows wait for each of some daemons; `repair_after` seconds make a stuck rule
+    work."""
 
-    def __init__(self, repair_after: float) -> None:
+    def __init__(self, names: Iterable[str], repair_after: float) -> None:
         self._repair_after = timedelta(seconds=repair_after)
-        conditions = _conditions()
+        every = _conditions()
+        conditions = {name: every[name] for name in names}
         self._names = tuple(conditions)
         # Built once: putting the query together costs more than asking it.
         self._query = select(

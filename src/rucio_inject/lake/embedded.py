@@ -42,7 +42,7 @@ class LakeInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One process of the lake; `memory` in bytes, its children included, shared pages in each."""
+    """One process of the lake; `memory` in bytes, its children included, shared pages once."""
 
     name: str
     pid: int | None

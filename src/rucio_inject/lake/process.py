@@ -113,7 +113,8 @@ def is_alive(member: Member) -> bool:
 
 
 def memory_of(member: Member) -> int:
-    """Resident bytes of a process and its children, shared pages counted in each."""
+    """Bytes in memory of a process and its children; each of those that share a page counts its
+    part of it."""
     try:
         process = psutil.Process(member.pid)
         family = [process, *process.children(recursive=True)]
@@ -124,7 +125,10 @@ def memory_of(member: Member) -> int:
 
 def _resident(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss)
+        try:
+            return int(process.memory_full_info().pss)
+        except psutil.AccessDenied:  # another user's: only the whole is told
+            return int(process.memory_info().rss)
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return 0
 

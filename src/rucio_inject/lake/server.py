@@ -13,7 +13,7 @@ from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.process import Command
 from rucio_inject.lake.sockets import HOST
 
-APPLICATION = "rucio.web.rest.flaskapi.v1.main:application"
+APPLICATION = "rucio_inject.lake.application:application"
 
 
 class Programs:

@@ -175,6 +175,19 @@ def test_what_the_server_reads_is_what_was_meant(paths: LakePaths) -> None:
     assert schema.get("bootstrap", "userpass_pwd") == secret_of(paths, "root")
 
 
+def test_gunicorn_has_a_worker_a_core_and_four_at_most(
+    paths: LakePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = config.ServerFacts(1234, Path("/tmp/s"), Path("/templates"), None)
+    for cores, workers in ((1, 1), (3, 3), (64, 4)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        config.write_server(paths, facts)
+        settings: dict[str, object] = {}
+        exec(paths.gunicorn_config.read_text(), settings)
+        assert settings["bind"] == "127.0.0.1:1234"
+        assert settings["workers"] == workers
+
+
 def test_clients_get_a_home_each_without_the_database(paths: LakePaths) -> None:
     config.write_clients(paths, ["magic"], 1234)
     for account in ("root", "magic"):

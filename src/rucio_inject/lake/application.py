@@ -1,0 +1,23 @@
+"""Rucio's REST application as the lake's gunicorn serves it: loaded once, shared by its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rucio.db.sqla.session import get_engine
+from rucio.web.rest.flaskapi.v1.main import application as rucio
+
+from rucio_inject.lake import memory
+
+memory.install()
+# While it is loaded Rucio asks its database: workers that shared this connection would mix their
+# answers, so each opens its own.
+get_engine().dispose()
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer one request (WSGI). What an earlier one has looked up is looked up anew."""
+    memory.forget()
+    answer: Iterable[bytes] = rucio(environ, start_response)
+    return answer
