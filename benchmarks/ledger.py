@@ -1,8 +1,10 @@
 """How the ledger does with many files: `python -m benchmarks.ledger 10000 100000 1000000`.
 
-For each number of files, in a new process: facts recorded a second, the time that `status` needs
-for its counts, the time to the first file at a resume, and the memory that all of this takes. A
-ledger at `--at` (a folder, or a PostgreSQL URL whose tables are then filled) is left there.
+For each number of files, in a new process: facts recorded a second, the time that the processor
+spends on each (this process's, in microseconds), the time that `status` needs for its counts, the
+time to the first file at a resume, and the memory that all of this takes. `--batch` is how many
+facts go into one call. A ledger at `--at` (a folder, or a PostgreSQL URL whose tables are then
+filled) is left there.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
 from rucio_inject.ledger.engine import is_url
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.steps.batches import batches
+from rucio_inject.steps.batches import BATCH, batches
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEASURE = Measure(1_000_000_000, "0a1b2c3d", "0123456789abcdef0123456789abcdef")
@@ -62,12 +64,13 @@ def life(number: int, *, whole: bool) -> Sequence[f.Fact]:
         f.UploadBegun(at=NOON, did=name, rse="PIC"),
         f.FileUploaded(at=NOON, did=name, rse="PIC", pfn=pfn),
         f.FileRegistered(at=NOON, did=name, rse="PIC", pfn=pfn),
+        f.FileOrganised(at=NOON, did=name),
     )
 
 
-def steps(files: int) -> Iterator[list[f.Fact]]:
+def steps(files: int, size: int = BATCH) -> Iterator[list[f.Fact]]:
     """Facts in the batches and in the order in which a run records them: one step after another."""
-    for numbers in batches(range(files)):
+    for numbers in batches(range(files), size):
         lives = [life(n, whole=n < files - LEFT_BEHIND) for n in numbers]
         for step in range(len(lives[0])):
             yield [facts[step] for facts in lives if step < len(facts)]
@@ -78,19 +81,22 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(location: str, campaign: str, files: int) -> dict[str, float]:
+def measure(location: str, campaign: str, files: int, size: int) -> dict[str, float]:
     """Fill a ledger, and ask it what a run and a status ask."""
     clock = SystemClock()
     place = location if is_url(location) else Path(location, f"{campaign}.db")
     figures: dict[str, float] = {"files": files}
     with SqlLedger(place, campaign, clock=clock) as ledger:
         ledger.record([f.CycleBegun(at=NOON, cycle=1)])
-        memory, begun, facts = peak(), clock.monotonic(), 0
-        for batch in steps(files):
+        memory, facts, seconds, busy = peak(), 0, 0.0, 0.0
+        for batch in steps(files, size):
+            begun, begun_busy = clock.monotonic(), time.process_time()
             ledger.record(batch)
+            seconds += clock.monotonic() - begun
+            busy += time.process_time() - begun_busy
             facts += len(batch)
-        seconds = clock.monotonic() - begun
     figures |= {"facts": facts, "facts_per_second": facts / seconds}
+    figures["cpu_us_a_fact"] = busy / facts * 1e6
 
     begun = clock.monotonic()
     with SqlLedger(place, campaign, clock=clock, reading=True) as ledger:
@@ -133,6 +139,7 @@ def main() -> None:
     """Measure each number of files in a process of its own, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=int, default=[10_000, 100_000])
+    parser.add_argument("--batch", type=int, default=BATCH, help="facts in one call (%(default)s)")
     parser.add_argument("--at", help="a folder or a PostgreSQL URL (default: a temporary folder)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -141,13 +148,15 @@ def main() -> None:
         parser.error(f"measure more than {LEFT_BEHIND} files")
     if chosen.one:
         (files,) = chosen.files
-        print(json.dumps(measure(chosen.at, f"bench-{files}-{time.time_ns()}", files)))
+        print(
+            json.dumps(measure(chosen.at, f"bench-{files}-{time.time_ns()}", files, chosen.batch))
+        )
         return
     with tempfile.TemporaryDirectory(prefix="rucio-inject-bench-") as folder:
         rows = []
         for files in chosen.files:
             command = [sys.executable, "-m", "benchmarks.ledger", "--one", str(files)]
-            command += ["--at", chosen.at or folder]
+            command += ["--batch", str(chosen.batch), "--at", chosen.at or folder]
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append(json.loads(answer.stdout))
     print(table(rows))

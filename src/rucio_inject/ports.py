@@ -71,6 +71,11 @@ class Ledger(FactSink, Protocol):
         """Whether the files of the cycle begun last were analysed."""
         ...
 
+    @property
+    def upload_rse(self) -> str | None:
+        """The upload RSE that was chosen last; None before the first."""
+        ...
+
     def files(
         self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
     ) -> Iterator[FileRecord]:
@@ -99,6 +104,10 @@ class Ledger(FactSink, Protocol):
 
     def file(self, did: DID) -> FileRecord | None:
         """One file, of whichever cycle; None if it is not on record."""
+        ...
+
+    def known(self, dids: Sequence[DID]) -> Mapping[DID, FileRecord]:
+        """Those of some files, of whichever cycle, that are on record."""
         ...
 
     def rules(self) -> Sequence[RuleRecord]:

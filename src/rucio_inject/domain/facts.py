@@ -56,6 +56,13 @@ class ScopeMade(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRSEChosen(Fact):
+    """New files will be uploaded to this RSE; told when it is another one than before."""
+
+    rse: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeAsked(Fact):
     """Intent: an attribute of an RSE is about to be changed; `before` is None where it has none."""
 

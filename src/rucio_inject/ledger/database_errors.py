@@ -57,6 +57,10 @@ _AWAY = ("cannot be reached", "see that the server runs, then run the same comma
 _LATER = frozenset({AGAIN, WAIT, ROOM, _AWAY[1]})
 
 
+# What SQLite says, with no code of its own, of pages that are whole and hold what they must not.
+_HOLES = ("Could not decode", "no such table", "no such column", "malformed")
+
+
 @contextmanager
 def translated(place: str) -> Iterator[None]:
     """Raise LedgerError, about the ledger at `place`, for what the database complains of."""
@@ -71,12 +75,25 @@ def translated(place: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def sensible(place: str) -> Iterator[None]:
+    """Raise LedgerError, about the ledger at `place`, for a value read there that is none."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise LedgerError(f"ledger {place} is damaged: its text is no text", hint=KEEP) from None
+    except ValueError as error:
+        raise LedgerError(f"ledger {place} is damaged: {error}", hint=KEEP) from None
+
+
 def _translate(place: str, error: DBAPIError) -> LedgerError:
     if isinstance(error.orig, sqlite3.Error):
         problem, hint = _of_sqlite(error.orig)
     else:
         problem, hint = _of_postgresql(error)
-    lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+    # Behind that SQLite shows the text that it could not read: a record, which is long.
+    said = str(error.orig).partition(" with text ")[0]
+    lines = said.strip().splitlines() or [type(error.orig).__name__]
     kind = LedgerUnavailable if hint in _LATER else LedgerError
     return kind(f"ledger {place} {problem}: {lines[0]}", hint=hint)
 
@@ -84,6 +101,8 @@ def _translate(place: str, error: DBAPIError) -> LedgerError:
 def _of_sqlite(error: sqlite3.Error) -> tuple[str, str]:
     # Extended codes go on after the plain one: SQLITE_IOERR_WRITE.
     name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+    if any(words in str(error) for words in _HOLES):
+        return _SQLITE["SQLITE_CORRUPT"]
     return _SQLITE.get(name, ("refuses", "this is a defect of rucio-inject: please report it"))
 
 

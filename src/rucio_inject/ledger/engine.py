@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.ledger.database_errors import translated
+from rucio_inject.ledger.database_errors import sensible, translated
 from rucio_inject.ledger.sqlite_file import BUSY_SECONDS, journal_mode
 
 # Threads of a run that look something up at the same moment.
@@ -54,8 +54,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that reads. Keep it short: SQLite's writer may have to wait for its end."""
-        with translated(self.place), self._engine.begin() as connection:
+        """A transaction that reads. Keep it short: SQLite's writer may have to wait for its end.
+
+        LedgerError for what makes no sense of what is read: the ledger is damaged.
+        """
+        with sensible(self.place), translated(self.place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager

@@ -72,12 +72,14 @@ def rule_from(text: str, rule_id: str) -> RuleRecord:
 def as_text(text: str) -> str:
     """What a disk or a server said, with what is no text in it escaped: databases take only text,
     and PostgreSQL takes no NUL in it."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _dumped(adapter: TypeAdapter[T], value: T) -> str:
     try:
-        return adapter.dump_json(value).decode()
+        return adapter.serializer.to_json(value).decode()
     except PydanticSerializationError:
         # A path with bytes that are no text. Python's own encoder escapes them one by one.
         return json.dumps(adapter.dump_python(value, mode="json"))

@@ -3,8 +3,10 @@
 Time decides only when somebody else may take a lease over, never whether a write is allowed. Every
 write checks in its own transaction that the row still bears our token, and locks it. So a run that
 was stopped, suspended or cut off for longer than its lease lasts can go on if nobody took over, and
-otherwise writes nothing; and since intents are on disk before their effects, it can begin nothing
-new in the lake either. Clocks that jump or differ make a take-over early or late, but never unsafe.
+otherwise writes nothing; and since intents are on disk before their effects it begins nothing new
+in the lake. What it had begun when it was stopped may still come to its end there: uploads replace
+nothing, and registering and ending can be done twice. Clocks that jump or differ make a take-over
+early or late, but never unsafe.
 
 The times are the database server's own on PostgreSQL: one clock for all machines. SQLite has no
 server; there it is the machine's clock. Who waits for a lease trusts none of them: a lease whose
@@ -65,6 +67,8 @@ class Lease:
         self._clock = clock
         self._seconds = seconds
         self._token = secrets.token_hex(16)
+        # The end that we gave the lease last.
+        self._end: int | None = None
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
 
@@ -89,20 +93,28 @@ class Lease:
         self._renewer = threading.Thread(target=self._keep, name="ledger lease", daemon=True)
         self._renewer.start()
 
-    def hold(self, connection: Connection) -> None:
+    def hold(self, connection: Connection) -> bool:
         """Check, inside a transaction that writes, that the lease is ours until that has ended,
-        and renew it. LedgerError if somebody took it over."""
+        and renew it. LedgerError if somebody took it over.
+
+        False if the lease is not as we left it, though ours: a transaction of ours came to nothing,
+        or the database was put back to an earlier moment, as a server that takes over from another
+        one may do. What we remember of the ledger is then not to be relied on.
+        """
         self._lock(connection)
-        ours = (leases.c.campaign == self._campaign) & (leases.c.token == self._token)
-        renewed = update(leases).where(ours).values(expires_at=self._now() + self._microseconds())
-        if connection.execute(renewed).rowcount != 1:
-            row = self._row(connection)
+        row = self._row(connection)
+        if row is None or row.token != self._token:
             by = f" by {row.holder.name}" if row else ""
             raise LedgerError(
                 f"ledger {self._database.place} was taken over{by}: this run may write no more",
                 hint="it was taken for dead, as it did not renew its lease in time;"
                 " let that run go on, and start no other one beside it",
             )
+        as_left = row.expires_at == self._end
+        self._end = self._renewed_end(connection)
+        mine = leases.c.campaign == self._campaign
+        connection.execute(update(leases).where(mine).values(expires_at=self._end))
+        return as_left
 
     def renew(self) -> None:
         """Put the lease's end off. LedgerError if it is lost, or the database cannot be written."""
@@ -172,6 +184,10 @@ class Lease:
         holder = Holder(row.holder, row.place, row.process)
         return _Row(row.token, holder, row.acquired_at, row.expires_at)
 
+    def _renewed_end(self, connection: Connection) -> int:
+        now: int = connection.execute(select(self._now())).scalar_one()
+        return now + self._microseconds()
+
     def _microseconds(self) -> int:
         return int(self._seconds * 1_000_000)
 
@@ -184,8 +200,8 @@ class Lease:
         return LedgerUnavailable(
             f"ledger {self._database.place} is in use by {row.holder.name}"
             f" since {_shown(row.acquired_at)}, with a lease until {_shown(row.expires_at)}",
-            hint="wait until that run has ended, or give this one a ledger of its own;"
-            " a run that was killed loses its lease by itself",
+            hint="try again when it has ended, or wait for it: rucio-inject run --wait 10m, which "
+            "also takes over a lease that nobody renews, whatever its end",
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +21,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.usage import Usage
+from rucio_inject.ledger.database_errors import sensible
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.fact_json import fact_from, file_from
 from rucio_inject.ledger.tables import campaigns, events, files
@@ -62,13 +64,21 @@ def cycle_begun_last(campaign: int) -> ScalarSelect[int]:
     return select(campaigns.c.cycle).where(campaigns.c.id == campaign).scalar_subquery()
 
 
+def _any_file(_: int) -> None:
+    """Nobody knows which files were changed."""
+
+
 def files_of(
-    database: Database, choice: Choice, changes: Callable[[], int]
+    database: Database,
+    choice: Choice,
+    changes: Callable[[], int],
+    since: Callable[[int], AbstractSet[DID] | None] = _any_file,
 ) -> Iterator[FileRecord]:
     """The files of a choice in the order in which they were found, in pages.
 
-    `changes` counts what was recorded by this process: a file of a page that was read before the
-    last change is asked for again, so that each comes as it is at that moment.
+    `changes` counts what was recorded by this process, and `since` tells which files were changed
+    after so many (None: it may be any). A file that was changed after its page was read is asked
+    for again, so that each comes as it is at that moment.
     """
     states = tuple(FileState) if choice.states is None else tuple(choice.states)
     named = files.c.state.in_([state.value for state in states])
@@ -77,17 +87,22 @@ def files_of(
     )
     last = 0
     while states:
-        then = changes()
+        seen = changes()
         with database.reading() as connection:
             page = _page(connection, choice, states, last)
+        fresh = {did for _, did, _ in page}
         for row, did, text in page:
-            if changes() == then:
-                yield file_from(text, did)
+            if (number := changes()) != seen:
+                changed = since(seen)
+                fresh = set() if changed is None else fresh - changed
+                seen = number
+            if did in fresh:
+                yield file_from(text, str(did))
                 continue
             with database.reading() as connection:
                 now = connection.execute(chosen_still, {"row": row}).scalar_one_or_none()
             if now is not None:
-                yield file_from(now, did)
+                yield file_from(now, str(did))
         if len(page) < PAGE:
             return
         last = page[-1][0]
@@ -95,7 +110,7 @@ def files_of(
 
 def _page(
     connection: Connection, choice: Choice, states: Sequence[FileState], last: int
-) -> list[tuple[int, str, str]]:
+) -> list[tuple[int, DID, str]]:
     # One short look into the index for each state. Asked for several states at once, a database
     # would have to sort all of their files for each page, or read those of other states, too.
     heads = [
@@ -112,7 +127,26 @@ def _page(
         .where(files.c.id.in_(select(ids.c.id)))
         .order_by(files.c.id)
     )
-    return [(row, f"{scope}:{name}", record) for row, scope, name, record in rows]
+    return [(row, DID(scope, name), record) for row, scope, name, record in rows]
+
+
+def records_of(
+    connection: Connection, campaign: int, dids: Iterable[DID]
+) -> Iterator[tuple[DID, FileRecord]]:
+    """Those of some files that are on record, in no order."""
+    names: dict[str, list[str]] = {}
+    for did in dids:
+        names.setdefault(did.scope, []).append(did.name)
+    for scope, wanted in names.items():
+        for start in range(0, len(wanted), PAGE):
+            rows = connection.execute(
+                select(files.c.name, files.c.record)
+                .where(files.c.campaign == campaign, files.c.scope == scope)
+                .where(files.c.name.in_(wanted[start : start + PAGE]))
+            )
+            for name, text in rows:
+                did = DID(scope, name)
+                yield did, file_from(text, str(did))
 
 
 def usage_by_state(connection: Connection, choice: Choice) -> Mapping[FileState, Usage]:
@@ -157,6 +191,17 @@ def cycles_with_files(connection: Connection, campaign: int) -> list[int]:
     return list(rows.scalars())
 
 
+def last_fact(connection: Connection, campaign: int, subject: str) -> Fact | None:
+    """The last fact about something; None if nothing has happened to it."""
+    row = connection.execute(
+        select(events.c.kind, events.c.fact)
+        .where(events.c.campaign == campaign, events.c.subject == subject)
+        .order_by(events.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else fact_from(*row)
+
+
 def facts_about(database: Database, campaign: int, subject: str) -> Iterator[StoredFact]:
     """Every fact about a DID or a rule, in the order of recording, in pages."""
     last = 0
@@ -170,7 +215,9 @@ def facts_about(database: Database, campaign: int, subject: str) -> Iterator[Sto
                 .limit(PAGE)
             ).all()
         for row, at, kind, text in page:
-            yield StoredFact(row, datetime.fromisoformat(at), kind, fact_from(kind, text))
+            with sensible(database.place):
+                told = StoredFact(row, datetime.fromisoformat(at), kind, fact_from(kind, text))
+            yield told
         if len(page) < PAGE:
             return
         last = page[-1][0]

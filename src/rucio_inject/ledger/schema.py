@@ -87,4 +87,6 @@ def _versions() -> ModuleType:
 
 
 def _no_ledger(database: Database) -> LedgerError:
-    return LedgerError(f"{database.place} is a database, but holds no ledger", hint=KEEP)
+    # A file was a ledger once, or never; a server's database was made to be filled.
+    hint = KEEP if database.is_sqlite else "run the campaign first, or name another ledger"
+    return LedgerError(f"{database.place} is a database, but holds no ledger", hint=hint)

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, delete, exists, false, insert, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    delete,
+    exists,
+    false,
+    insert,
+    literal,
+    or_,
+    select,
+)
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.domain.facts import Fact
+from rucio_inject.domain.facts import Fact, NameSkipped, UploadRSEChosen
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger import queries, schema
 from rucio_inject.ledger.engine import Database, is_url, postgresql_database, sqlite_database
 from rucio_inject.ledger.fact_json import file_from, rule_from
+from rucio_inject.ledger.known_records import Changes, KnownRecords
 from rucio_inject.ledger.lease import Lease
 from rucio_inject.ledger.queries import Choice, StoredFact
 from rucio_inject.ledger.sqlite_file import make_ready
 from rucio_inject.ledger.tables import asked, campaigns, collections, files, rules
-from rucio_inject.ledger.working_set import apply, of_record
+from rucio_inject.ledger.working_set import (
+    UPLOAD,
+    apply,
+    event_rows,
+    of_record,
+    without_known_skips,
+)
 from rucio_inject.ports import Clock
 
 
@@ -51,7 +69,10 @@ class SqlLedger:
         self._wait = wait
         self._reading = reading
         self._open = ExitStack()
-        self._changes = 0
+        self._changes = Changes()
+        self._known = KnownRecords()
+        # Held until what is known is what is on disk: longer than the database's turn.
+        self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
         """Open the database, and take the lease. LedgerError if the ledger is held, damaged, of a
@@ -66,6 +87,7 @@ class SqlLedger:
                 schema.ensure(self._database)
                 self._campaign = self._own_campaign()
                 self._lease = Lease(self._database, self._campaign, self._clock)
+                self._known = KnownRecords()
                 self._lease.acquire(self._wait)
                 opening.callback(self._lease.release)
             self._open = opening.pop_all()
@@ -145,6 +167,13 @@ class SqlLedger:
         analysed: bool = self._of_campaign(campaigns.c.analysed)
         return analysed
 
+    @property
+    def upload_rse(self) -> str | None:
+        """See the port."""
+        with self._database.reading() as connection:
+            chosen = queries.last_fact(connection, self._campaign, UPLOAD)
+        return chosen.rse if isinstance(chosen, UploadRSEChosen) else None
+
     def files(
         self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
     ) -> Iterator[FileRecord]:
@@ -168,6 +197,11 @@ class SqlLedger:
                 select(files.c.record).where(*self._is_file(did))
             ).scalar_one_or_none()
         return None if text is None else file_from(text, str(did))
+
+    def known(self, dids: Sequence[DID]) -> Mapping[DID, FileRecord]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return dict(queries.records_of(connection, self._campaign, dids))
 
     def rules(self) -> Sequence[RuleRecord]:
         """See the port."""
@@ -207,12 +241,15 @@ class SqlLedger:
         the database refuses: then nothing has changed."""
         self._must_write()
         told = of_record(facts)
+        if any(isinstance(fact, NameSkipped) for fact in told):
+            with self._database.reading() as connection:
+                told = without_known_skips(connection, self._campaign, told)
         if not told:
             return
-        with self._database.writing() as connection:
-            self._lease.hold(connection)
-            apply(connection, self._campaign, told)
-        self._changes += 1
+        events = event_rows(self._campaign, told)
+        with self._changing() as (connection, known):
+            changed = apply(connection, self._campaign, told, events, known)
+        self._changes.add(changed)
 
     def all_files(
         self, states: Collection[FileState] | None = None, *, cycle: int | None = None
@@ -250,18 +287,34 @@ class SqlLedger:
         LedgerError if it is not on record, or if by the record it may have bytes in the lake.
         """
         self._must_write()
-        with self._database.writing() as connection:
-            self._lease.hold(connection)
+        with self._changing() as (connection, known):
             mine = self._is_file(did)
             text = connection.execute(select(files.c.record).where(*mine)).scalar_one_or_none()
             if text is None:
                 raise LedgerError(f"{did} is not on record", hint="see the names on record")
             _check_nowhere(file_from(text, str(did)))
             connection.execute(delete(files).where(*mine))
-        self._changes += 1
+            known.forget(did)
+        self._changes.add({did})
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Connection, KnownRecords]]:
+        """A transaction that writes, under the lease, and what is known of the files before it.
+
+        If anything is raised, perhaps while the outcome of the commit is not known, all that was
+        known is given up.
+        """
+        with self._writing:
+            known, self._known = self._known, KnownRecords()
+            with self._database.writing() as connection:
+                if not self._lease.hold(connection):
+                    known = KnownRecords()
+                yield connection, known
+            self._known = known
 
     def _files_of(self, choice: Choice) -> Iterator[FileRecord]:
-        return queries.files_of(self._database, choice, lambda: self._changes)
+        changes = self._changes
+        return queries.files_of(self._database, choice, lambda: changes.number, changes.since)
 
     def _is_file(self, did: DID) -> tuple[ColumnElement[bool], ...]:
         return (

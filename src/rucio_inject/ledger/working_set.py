@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby, islice
-from operator import attrgetter
+from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -20,20 +21,23 @@ from rucio_inject.domain.story import advance, advance_rule, begin_file, begin_r
 from rucio_inject.ledger.fact_json import (
     as_text,
     fact_text,
-    file_from,
     file_text,
     rule_from,
     rule_text,
 )
+from rucio_inject.ledger.known_records import KnownRecords
+from rucio_inject.ledger.many_rows import EVENTS, MOVED_FILES, TOLD_FILES, Values, write_rows
+from rucio_inject.ledger.queries import records_of
 from rucio_inject.ledger.tables import (
     asked,
     campaigns,
     collections,
-    events,
-    files,
     rules,
     skipped,
 )
+
+# What the choice of an upload RSE is about; neither a DID nor a rule's id.
+UPLOAD = "upload"
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -46,11 +50,10 @@ _CHUNK = 500
 
 @dataclass(slots=True)
 class _File:
-    """A file's record and its row's id, None before it has one; `changed` since it was read."""
+    """A file's record, and the one that is in its row; None before it has one."""
 
     record: FileRecord
-    row: int | None
-    changed: bool = False
+    before: FileRecord | None
 
 
 def of_record(facts: Sequence[f.Fact]) -> list[f.Fact]:
@@ -58,23 +61,69 @@ def of_record(facts: Sequence[f.Fact]) -> list[f.Fact]:
     return [fact for fact in facts if not isinstance(fact, _UNTOLD)]
 
 
-def apply(connection: Connection, campaign: int, facts: Sequence[f.Fact]) -> None:
-    """Put facts on record. LedgerError if they contradict it: the transaction must then end."""
-    working_set = _WorkingSet(connection, campaign, facts)
+def without_known_skips(
+    connection: Connection, campaign: int, facts: Sequence[f.Fact]
+) -> list[f.Fact]:
+    """The facts without the names that are on record as skipped for the same reason: every run
+    skips them again, and the record does not grow by that."""
+    keys = [_skipped_key(fact) for fact in facts if isinstance(fact, f.NameSkipped)]
+    known = {
+        (key, code, reason)
+        for chunk in _chunks(keys)
+        for key, code, reason in connection.execute(
+            select(skipped.c.key, skipped.c.code, skipped.c.reason)
+            .where(skipped.c.campaign == campaign)
+            .where(skipped.c.key.in_(chunk))
+        )
+    }
+    return [
+        fact
+        for fact in facts
+        if not isinstance(fact, f.NameSkipped)
+        or (_skipped_key(fact), fact.code, as_text(fact.reason)) not in known
+    ]
+
+
+def event_rows(campaign: int, facts: Sequence[f.Fact]) -> list[Values]:
+    """The rows that tell of facts, for `apply`: made before others have to wait for our turn."""
+    return [_event(campaign, fact) for fact in facts]
+
+
+def apply(
+    connection: Connection,
+    campaign: int,
+    facts: Sequence[f.Fact],
+    events: list[Values],
+    known: KnownRecords,
+) -> AbstractSet[DID] | None:
+    """Put facts on record, and what they change among what is known.
+
+    Returns the files that changed, None if the choice of files may have, too. LedgerError if the
+    facts contradict the record: the transaction must then end, and what is known is wrong.
+    """
+    working_set = _WorkingSet(connection, campaign, facts, known)
     for fact in facts:
         working_set.take(fact)
     working_set.write()
-    _insert(connection, events, (_event(campaign, fact) for fact in facts))
+    write_rows(connection, EVENTS, events)
+    return working_set.changed(known)
 
 
 class _WorkingSet:
     """The files that some facts concern, in memory; what is rare is written as it comes."""
 
-    def __init__(self, connection: Connection, campaign: int, facts: Sequence[f.Fact]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        campaign: int,
+        facts: Sequence[f.Fact],
+        known: KnownRecords,
+    ) -> None:
         self._connection = connection
         self._campaign = campaign
-        self._cycle = self._current_cycle()
-        self._files = self._read({fact.did for fact in facts if isinstance(fact, f.FileFact)})
+        self._begun: int | None = None
+        self._files: dict[DID, _File] = {}
+        self._look_up({fact.did for fact in facts if isinstance(fact, f.FileFact)}, known)
         self._skipped: dict[str, Row] = {}
 
     def take(self, fact: f.Fact) -> None:
@@ -82,14 +131,12 @@ class _WorkingSet:
         match fact:
             case f.FileFound():
                 known = self._files.get(fact.did)
-                row = known.row if known else None
-                self._files[fact.did] = _File(begin_file(fact), row, changed=True)
+                self._files[fact.did] = _File(begin_file(fact), known.before if known else None)
             case f.FileFact():
                 file = self._files.get(fact.did)
                 if file is None:
                     raise _unknown(str(fact.did))
                 file.record = advance(file.record, fact)
-                file.changed = True
             case f.NameSkipped():
                 name = self._skipped_row(fact)
                 self._skipped[name["key"]] = name
@@ -102,22 +149,13 @@ class _WorkingSet:
 
     def write(self) -> None:
         """Write files and skipped names."""
-        changed = [file for file in self._files.values() if file.changed]
-        new = (
-            {
-                "campaign": self._campaign,
-                "scope": file.record.did.scope,
-                "name": file.record.did.name,
-                **_columns(file.record),
-            }
-            for file in changed
-            if file.row is None
-        )
-        _insert(self._connection, files, new)
-        known = ({"row": f_.row, **_columns(f_.record)} for f_ in changed if f_.row is not None)
-        statement = update(files).where(files.c.id == bindparam("row"))
-        for chunk in _chunks(known):
-            self._connection.execute(statement, chunk)
+        moved: list[Values] = []
+        told: list[Values] = []
+        for file in self._files.values():
+            row = _row(self._campaign, file.record)
+            (told if _in_place(file) else moved).append(row)
+        write_rows(self._connection, MOVED_FILES, moved)
+        write_rows(self._connection, TOLD_FILES, told)
         again = delete(skipped).where(
             skipped.c.campaign == self._campaign, skipped.c.key == bindparam("row")
         )
@@ -125,30 +163,35 @@ class _WorkingSet:
             self._connection.execute(again, keys)
         _insert(self._connection, skipped, self._skipped.values())
 
-    def _current_cycle(self) -> int:
+    def changed(self, known: KnownRecords) -> AbstractSet[DID] | None:
+        """The files that were written, which are known from now on; None if a cycle began."""
+        for file in self._files.values():
+            known.put(file.record)
+        return frozenset(self._files) if self._begun is None else None
+
+    def _cycle(self) -> int:
+        if self._begun is not None:
+            return self._begun
         mine = campaigns.c.id == self._campaign
         cycle: int = self._connection.execute(select(campaigns.c.cycle).where(mine)).scalar_one()
         return cycle
 
-    def _read(self, dids: set[DID]) -> dict[DID, _File]:
-        found = {}
-        for scope, group in groupby(sorted(dids), key=attrgetter("scope")):
-            for chunk in _chunks(did.name for did in group):
-                rows = self._connection.execute(
-                    select(files.c.id, files.c.name, files.c.record)
-                    .where(files.c.campaign == self._campaign, files.c.scope == scope)
-                    .where(files.c.name.in_(chunk))
-                )
-                for row, name, record in rows:
-                    did = DID(scope, name)
-                    found[did] = _File(file_from(record, str(did)), row)
-        return found
+    def _look_up(self, dids: set[DID], known: KnownRecords) -> None:
+        unknown: list[DID] = []
+        for did in dids:
+            record = known.get(did)
+            if record is None:
+                unknown.append(did)
+            else:
+                self._files[did] = _File(record, record)
+        for did, record in records_of(self._connection, self._campaign, sorted(unknown)):
+            self._files[did] = _File(record, record)
 
     def _skipped_row(self, fact: f.NameSkipped) -> Row:
         path = as_text(fact.path)
         return {
             "campaign": self._campaign,
-            "key": hashlib.sha256(path.encode()).hexdigest(),
+            "key": _skipped_key(fact),
             "path": path,
             "code": fact.code,
             "reason": as_text(fact.reason),
@@ -159,7 +202,7 @@ class _WorkingSet:
         change: Row
         match fact:
             case f.CycleBegun():
-                self._cycle = fact.cycle
+                self._begun = fact.cycle
                 change = {"cycle": fact.cycle, "ended": False, "analysed": False}
             case f.CycleEnded():
                 change = {"ended": True}
@@ -204,7 +247,7 @@ class _WorkingSet:
         return row
 
     def _begin_rule(self, fact: f.RuleMade) -> None:
-        record = begin_rule(fact, self._cycle)
+        record = begin_rule(fact, self._cycle())
         key = {"campaign": self._campaign, "rule_id": fact.rule_id}
         values = {
             "cycle": record.cycle,
@@ -226,36 +269,52 @@ class _WorkingSet:
         self._connection.execute(update(rules).filter_by(**key).values(record=rule_text(record)))
 
 
+@lru_cache(maxsize=1024)
+def _skipped_key(fact: f.NameSkipped) -> str:
+    return hashlib.sha256(as_text(fact.path).encode()).hexdigest()
+
+
 def moment(at: datetime) -> str:
     """A moment as the tables hold it."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")
 
 
-def _columns(record: FileRecord) -> Row:
-    return {
-        "state": record.state.value,
-        "cycle": record.cycle,
-        "dataset": str(record.dataset),
-        "size": record.measure.size if record.measure else None,
-        "failure": record.failure.code if record.failure else None,
-        "source": record.source.value,
-        "record": file_text(record),
-    }
+def _in_place(file: _File) -> bool:
+    """Whether all is as in the file's row that files are chosen and counted by."""
+    now, before = file.record, file.before
+    return (
+        before is not None
+        and now.state is before.state
+        and now.measure is before.measure
+        and now.cycle == before.cycle
+        and now.dataset == before.dataset
+    )
 
 
-def _event(campaign: int, fact: f.Fact) -> Row:
+def _row(campaign: int, record: FileRecord) -> Values:
+    return (
+        campaign,
+        record.did.scope,
+        record.did.name,
+        str(record.state),
+        record.cycle,
+        str(record.dataset),
+        record.measure.size if record.measure else None,
+        record.failure.code if record.failure else None,
+        str(record.source),
+        file_text(record),
+    )
+
+
+def _event(campaign: int, fact: f.Fact) -> Values:
     kind, text = fact_text(fact)
     subject = _subject(fact)
-    return {
-        "campaign": campaign,
-        "at": moment(fact.at),
-        "kind": kind,
-        "subject": None if subject is None else as_text(subject),
-        "fact": text,
-    }
+    told = None if subject is None else as_text(subject)
+    return campaign, moment(fact.at), kind, told, text
 
 
-def _subject(fact: f.Fact) -> str | None:
+def _subject(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
     match fact:
         case f.FileFact() | f.CollectionAsked() | f.CollectionEnding() | f.CollectionGone():
             return str(fact.did)
@@ -267,6 +326,8 @@ def _subject(fact: f.Fact) -> str | None:
             return str(fact.dataset)
         case f.RepairAsked() | f.RepairMade():
             return fact.subject
+        case f.UploadRSEChosen():
+            return UPLOAD
         case _:
             return None
 

@@ -27,6 +27,7 @@ class Pages:
     cycle: int = 0
     ended: bool = False
     analysed: bool = False
+    upload_rse: str | None = None
     files: dict[DID, FileRecord] = field(default_factory=dict)
     rules: dict[str, RuleRecord] = field(default_factory=dict)
     asked: frozenset[tuple[DID, str]] = frozenset()
@@ -83,6 +84,11 @@ class MemoryLedger:
         """See the port."""
         return self._pages.analysed
 
+    @property
+    def upload_rse(self) -> str | None:
+        """See the port."""
+        return self._pages.upload_rse
+
     def files(
         self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
     ) -> Iterator[FileRecord]:
@@ -114,6 +120,10 @@ class MemoryLedger:
         """See the port."""
         return self._pages.files.get(did)
 
+    def known(self, dids: Sequence[DID]) -> Mapping[DID, FileRecord]:
+        """See the port."""
+        return {did: self._pages.files[did] for did in dids if did in self._pages.files}
+
     def rules(self) -> Sequence[RuleRecord]:
         """See the port."""
         return [rule for rule in self._pages.rules.values() if rule.cycle == self._pages.cycle]
@@ -143,7 +153,7 @@ class MemoryLedger:
         self._shelf.pages = pages
 
 
-def _take(pages: Pages, fact: f.Fact) -> None:  # noqa: C901 -- a flat table
+def _take(pages: Pages, fact: f.Fact) -> None:  # noqa: C901, PLR0912 -- a flat table
     match fact:
         case f.CycleBegun():
             pages.cycle, pages.ended, pages.analysed = fact.cycle, False, False
@@ -151,6 +161,8 @@ def _take(pages: Pages, fact: f.Fact) -> None:  # noqa: C901 -- a flat table
             pages.ended = True
         case f.AnalysisMade():
             pages.analysed = True
+        case f.UploadRSEChosen():
+            pages.upload_rse = fact.rse
         case f.FileFound():
             pages.files[fact.did] = begin_file(fact)
         case f.FileFact():

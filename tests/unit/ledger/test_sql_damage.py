@@ -20,6 +20,7 @@ from tests.ledger_databases import PASSWORD, Server, clock, postgresql_server
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.ledger import sqlite_file
+from rucio_inject.ledger.database_errors import KEEP
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.sqlite_file import journal_mode, on_network, wal_is_sound
 from rucio_inject.testing.contracts.ledger import FILE, begun, found
@@ -109,6 +110,37 @@ def test_damage_inside_is_named(path: Path, clock: FakeClock) -> None:
             ledger.file(FILE)
         with pytest.raises(LedgerError, match="of kind 'FileEaten'"):
             list(ledger.story(FILE))
+
+
+def look_at_all(path: Path, clock: FakeClock) -> None:
+    """What the commands read of a file."""
+    with SqlLedger(path, "magic", clock=clock) as ledger:
+        ledger.usage()
+        ledger.file(FILE)
+        list(ledger.story(FILE))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE inject_files SET state = 'REGISPERED'",
+        "UPDATE inject_files SET record = CAST(x'7bff' AS TEXT)",
+        "UPDATE inject_events SET at = 'noon'",
+        "UPDATE inject_events SET fact = CAST(x'ff' AS TEXT)",
+        "DROP TABLE inject_events",
+    ],
+)
+def test_damage_of_values_is_told_and_not_shown(path: Path, clock: FakeClock, damage: str) -> None:
+    with SqlLedger(path, "magic", clock=clock) as ledger:
+        ledger.record([found(FILE)])
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="is damaged") as told:
+        look_at_all(path, clock)
+    assert told.value.hint == KEEP
+    assert "{" not in told.value.message
 
 
 def test_a_ledger_that_went_away_does_not_come_back_empty(path: Path, clock: FakeClock) -> None:

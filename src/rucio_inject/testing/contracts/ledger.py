@@ -95,12 +95,31 @@ class LedgerContract:
             assert list(ledger.rules()) == []
             assert ledger.collections() == frozenset()
             assert ledger.file(FILE) is None
+            assert ledger.upload_rse is None
+
+    def test_the_upload_rse_that_was_chosen_last(self, open_ledger: OpenLedger) -> None:
+        for rse in ("A", "B"):
+            self.after(open_ledger, [f.UploadRSEChosen(at=NOON, rse=rse), begun(), found(FILE)])
+        with open_ledger() as ledger:
+            assert ledger.upload_rse == "B"
 
     def test_files_are_in_the_order_of_their_finding(self, open_ledger: OpenLedger) -> None:
         dids = [DID("magic", name) for name in ("z", "a", "m")]
         self.after(open_ledger, [begun(), *(found(did) for did in dids)])
         with open_ledger() as ledger:
             assert [record.did for record in ledger.files()] == dids
+
+    def test_those_that_are_on_record_are_known(self, open_ledger: OpenLedger) -> None:
+        others = [DID("magic", f"{number}.root") for number in range(1200)]
+        same_name = DID("lst", FILE.name)
+        self.after(open_ledger, [begun(), found(FILE), *life(FILE)[:1], *map(found, others)])
+        self.after(open_ledger, [begun(2), found(SIBLING, 2)])
+        with open_ledger() as ledger:
+            known = ledger.known([*others, same_name, FILE, SIBLING, DID("magic", "no")])
+            assert set(known) == {FILE, SIBLING, *others}
+            assert known[FILE] == ledger.file(FILE)
+            assert known[FILE].measure == MEASURE
+            assert dict(ledger.known([])) == {}
 
     def test_files_by_state_and_dataset(self, open_ledger: OpenLedger) -> None:
         other_run = DID("magic", "05089064")
