@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from rucio_inject.campaign.own_folder import own_folder, refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign, DirectorySource
 from rucio_inject.domain.errors import NothingToInject, UsageError
-from rucio_inject.domain.facts import RSECounted
+from rucio_inject.domain.facts import RSECounted, UploadRSEChosen
+from rucio_inject.domain.injection import FileRecord
 from rucio_inject.factory import (
     Folders,
     Ports,
@@ -17,6 +20,7 @@ from rucio_inject.factory import (
     make_sampler,
     make_source,
     patient_ports,
+    placing,
     rule_requests,
 )
 from rucio_inject.monitor.figure import draw_figure_1
@@ -25,24 +29,35 @@ from rucio_inject.outcome import Outcome
 from rucio_inject.ports import FactSink, Ledger
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
-from rucio_inject.steps.unchanged import refuse_changes
+from rucio_inject.steps.unchanged import (
+    Meaning,
+    refuse_changes,
+    refuse_other_files,
+    refuse_other_upload,
+)
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)
+MILESTONES = ("uploaded", "read back", "rules end", "gone")
 
 
 def milestones(ledger: Ledger) -> list[tuple[datetime, str]]:
-    """When the last file, or rule, of a cycle came to something; for figure 1."""
-    files, rules = list(ledger.files()), ledger.rules()
-    replicas = [replica for record in files for replica in record.replicas.values()]
-    told = (
-        ("uploaded", [record.uploaded_at for record in files]),
-        ("read back", [replica.read_back_at for replica in replicas]),
-        ("rules end", [rule.ending_at for rule in rules]),
-        ("gone", [replica.gone_at for replica in replicas]),
-    )
-    known = [(name, [at for at in times if at is not None]) for name, times in told]
-    return [(max(times), name) for name, times in known if times]
+    """When the last file, or rule, of a cycle came to something; for figure 1. One pass over the
+    files: none of them is kept."""
+    last: dict[str, datetime] = {}
+
+    def note(what: str, at: datetime | None) -> None:
+        if at is not None:
+            last[what] = max(at, last.get(what, at))
+
+    for record in ledger.files():
+        note("uploaded", record.uploaded_at)
+        for replica in record.replicas.values():
+            note("read back", replica.read_back_at)
+            note("gone", replica.gone_at)
+    for rule in ledger.rules():
+        note("rules end", rule.ending_at)
+    return [(last[what], what) for what in MILESTONES if what in last]
 
 
 class Injector:
@@ -73,16 +88,13 @@ class Injector:
     def prepare(self) -> Lake:
         """Sign in, resolve what the campaign names, make its scope, set its RSE attributes.
 
-        UsageError if the lake does not have what the campaign names, or its source has nothing to
-        offer; nothing is changed then.
+        UsageError if the lake does not have what the campaign names, if its source has nothing to
+        offer, if the campaign has changed in what may not, or if the output folder is another's;
+        nothing is changed then.
         """
+        refuse_folder_of_another(self.folders.output, self._campaign.campaign)
         self._look_into_source()
-        refuse_changes(
-            self._ledger,
-            scope=self._campaign.scope,
-            upload_rse=self._campaign.upload.rse,
-            generates=self._campaign.source.kind != "directory",
-        )
+        self._refuse_changes()
         # Who begins a run is told at once that Rucio is away.
         campaign, catalogue = self._campaign, self._hasty_ports.catalogue
         lake = survey(
@@ -92,6 +104,11 @@ class Injector:
             rules=rule_requests(campaign),
             attributes=campaign.rse_attributes,
         )
+        # The last question, as it takes longest.
+        refuse_other_upload(self._ledger, campaign.upload.rse)
+        if self._ledger.upload_rse != campaign.upload.rse:
+            now = self._journal.clock.now()
+            self._journal.tell([UploadRSEChosen(at=now, rse=campaign.upload.rse)])
         made = prepare_scope(self._journal, catalogue, campaign.scope, lake.identity.account)
         set_attributes(self._journal, catalogue, campaign.rse_attributes)
         return replace(lake, scope_made=made)
@@ -104,6 +121,29 @@ class Injector:
         except NothingToInject:
             if not self._ledger.counts():
                 raise
+
+    def _refuse_changes(self) -> None:
+        campaign, place = self._campaign, placing(self._campaign)
+        generates = campaign.source.kind != "directory"
+        meaning = Meaning(campaign.scope, generates, self._name_offered, place)
+        refuse_changes(self._ledger, meaning)
+        if isinstance(campaign.source, DirectorySource) and self._ledger.counts():
+            offered = make_source(campaign, self.folders, self._cycle).files()
+            folder = campaign.source.path.absolute()
+            with suppress(NothingToInject):
+                refuse_other_files(self._ledger, offered, place, folder)
+
+    def _name_offered(self, record: FileRecord) -> str | None:
+        """The name under which the source offers a file on record, with the folders that tell
+        something. None if it does no more, as another cycle begins, or if that cannot be known, as
+        the output folder is another one."""
+        if record.cycle != self._cycle:
+            return None
+        if not record.generated:
+            return record.path
+        path = Path(record.path)
+        made_here = path.is_relative_to(self.folders.source)
+        return str(path.relative_to(self.folders.source)) if made_here else None
 
     def _refuse_overlap(self) -> None:
         """Neither may we take our own work for a source, nor a source for our work."""
@@ -121,7 +161,7 @@ class Injector:
 
         Can be repeated at will: what is done is not done again.
         """
-        self._make_folder()
+        own_folder(self.folders.output, self._campaign.campaign)
         pipeline = make_pipeline(
             self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
         )
@@ -132,15 +172,6 @@ class Injector:
                 return pipeline.run()
         finally:
             self.counting_failure = sampler.failure
-
-    def _make_folder(self) -> None:
-        try:
-            self.folders.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"cannot make the output folder {self.folders.output}: {error.strerror}",
-                hint="name another one: --output, or output: in the campaign",
-            ) from error
 
     def counts(self) -> Sequence[RSECounted]:
         """The counts of files and bytes taken while this cycle was worked on."""

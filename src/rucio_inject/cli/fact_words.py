@@ -34,6 +34,8 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
             return f"cycle {fact.cycle} begun"
         case f.CycleEnded():
             return f"cycle {fact.cycle} has come to its end"
+        case f.UploadRSEChosen():
+            return f"new files are uploaded to {fact.rse}"
         case f.ScopeMade():
             return f"scope {fact.scope} made for account {fact.account}"
         case f.AttributeAsked():

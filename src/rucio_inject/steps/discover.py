@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NameRefused, NothingToInject
 from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
-from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.injection import FileState
 from rucio_inject.ports import Source, SourceFile
 from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.unchanged import changed
+from rucio_inject.steps.unchanged import refuse_other_place
 
 BATCH = 1000
 
@@ -46,21 +47,20 @@ class Discover:
         A file that is on record already stays as it is, unless it had failed: then it goes on
         from where it came from, since asking again is what a person does who has mended the cause.
         """
-        self._retry()
         skipped = 0
-        facts: list[Fact] = []
-        taken: dict[DID, str] = {}
-        for offered in self._offered():
-            fact = self._fact(offered, taken)
-            if isinstance(fact, FileFound) and not self._is_open():
-                self._journal.tell([CycleBegun(at=fact.at, cycle=self._cycle)])
-            if fact is not None:
-                facts.append(fact)
-            skipped += isinstance(fact, NameSkipped)
-            if len(facts) >= BATCH:
-                self._journal.tell(facts)
-                facts = []
-        self._journal.tell(facts)
+        begun = self._is_open()
+        # Not the DIDs themselves: there may be a million. Who has one is asked of the record.
+        taken: set[int] = set()
+        for offered in batches(self._offered(), BATCH):
+            facts = self._facts(offered, taken)
+            found = next((fact for fact in facts if isinstance(fact, FileFound)), None)
+            if found is not None and not begun:
+                self._journal.tell([CycleBegun(at=found.at, cycle=self._cycle)])
+                begun = True
+            skipped += sum(isinstance(fact, NameSkipped) for fact in facts)
+            self._journal.tell(facts)
+        # Last: if the campaign is refused, nothing has been set going.
+        self._retry()
         return skipped
 
     def _retry(self) -> None:
@@ -81,50 +81,66 @@ class Discover:
         """Whether the ledger is at our cycle. One that had ended begins again with a new file."""
         return self._journal.ledger.cycle == self._cycle and not self._journal.ledger.cycle_ended
 
-    def _fact(self, offered: SourceFile, taken: dict[DID, str]) -> Fact | None:
-        path = str(offered.path)
-        try:
-            place = self._place(offered.name)
-            if place.did in taken:
-                raise NameRefused(
-                    f"{path} would be {place.did}, as {taken[place.did]} is already",
-                    hint="two files of one name: rename one, or inject them in two campaigns",
-                )
-        except NameRefused as error:
-            return self._skipped(path, error)
-        taken[place.did] = path
-        record = self._journal.ledger.file(place.did)
-        now = self._journal.clock.now()
-        if record is None:
-            return FileFound(
-                at=now,
-                did=place.did,
-                path=path,
-                dataset=place.dataset,
-                containers=place.containers,
-                cycle=self._cycle,
-                generated=offered.generated,
-                metadata=place.metadata,
-            )
-        _refuse_other_place(record, place)
-        return None
+    def _facts(self, offered: Sequence[SourceFile], taken: set[int]) -> list[Fact]:
+        """What is new about some offered files. `taken`: digests of the DIDs offered before."""
+        facts: list[Fact] = []
+        placed: list[tuple[SourceFile, Place]] = []
+        for file in offered:
+            try:
+                placed.append((file, self._place(file.name)))
+            except NameRefused as error:
+                facts.append(self._skipped(file, error))
+        known = self._journal.ledger.known([place.did for _, place in placed])
+        paths: dict[DID, str] = {}
+        for file, place in placed:
+            record, key = known.get(place.did), _digest(place.did)
+            # Two digests may be the same by chance: then nobody has the DID.
+            other = paths.get(place.did) or (record.path if record and key in taken else None)
+            if other is not None:
+                facts.append(self._skipped(file, _twice(place.did, file, other)))
+            elif record is None:
+                facts.append(self._found(file, place))
+            else:
+                refuse_other_place(record, place)
+            paths.setdefault(place.did, str(file.path))
+        taken.update(map(_digest, paths))
+        return facts
 
-    def _skipped(self, path: str, error: NameRefused) -> NameSkipped:
+    def _found(self, file: SourceFile, place: Place) -> FileFound:
+        return FileFound(
+            at=self._journal.clock.now(),
+            did=place.did,
+            path=str(file.path),
+            dataset=place.dataset,
+            containers=place.containers,
+            cycle=self._cycle,
+            generated=file.generated,
+            metadata=place.metadata,
+        )
+
+    def _skipped(self, file: SourceFile, error: NameRefused) -> NameSkipped:
         return NameSkipped(
             at=self._journal.clock.now(),
-            path=path,
+            path=str(file.path),
             code=error.code,
             reason=error.message,
             hint=error.hint,
         )
 
 
-def _refuse_other_place(record: FileRecord, place: Place) -> None:
-    """A file is in its dataset for good: with another naming its records would tell lies."""
-    if record.dataset != place.dataset:
-        raise changed("naming.dataset", f"{record.dataset} for {record.did}", str(place.dataset))
-    if record.containers != place.containers:
-        before, now = (
-            ", ".join(map(str, chain)) for chain in (record.containers, place.containers)
+def _twice(did: DID, offered: SourceFile, other: str) -> NameRefused:
+    """Why what was offered as `other` before is not taken again."""
+    if other == str(offered.path):
+        return NameRefused(
+            f"{offered.name} is named more than once: it is injected once",
+            hint="leave it out where it is named again",
         )
-        raise changed("naming.containers", f"{before} for {record.did}", now)
+    return NameRefused(
+        f"{offered.path} would be {did}, as {other} is already",
+        hint="two files of one name: rename one, or inject them in two campaigns",
+    )
+
+
+def _digest(did: DID) -> int:
+    """64 bits that stand for a DID: a tenth of what a million DIDs would take."""
+    return int.from_bytes(hashlib.blake2b(str(did).encode(), digest_size=8).digest())

@@ -136,8 +136,8 @@ class TestStatus:
         assert shown["waiting"] == [
             {"reason": "A: SUBMITTED", "files": 1, "example": "magic:late.root"}
         ]
-        assert shown["last_event"]["kind"] == "RuleChanged"
-        assert shown["last_event"]["subject"] == "rule r1"
+        assert shown["last_event"]["kind"] == "FileFailed", "by its moment, not as it was recorded"
+        assert shown["last_event"]["subject"] == "magic:broken.root"
         assert shown["last_event"]["seconds_ago"] > 0
         assert shown["next"][-1] == f"go on: rucio-inject run {campaign}"
 
@@ -167,7 +167,8 @@ class TestStatus:
 
     def test_other_cycles_and_campaigns_are_left_out(self, campaign: Path) -> None:
         with ledger_at(campaign.parent) as ledger:
-            ledger.record([begun(2), found(DID("magic", "new"), cycle=2)])
+            new = replace(found(DID("magic", "new"), cycle=2), at=NOON + timedelta(seconds=62))
+            ledger.record([begun(2), new])
         place = campaign.parent / "magic.db"
         with SqlLedger(place, "lst", clock=SystemClock()) as other:
             other.record([begun(2), found(FILE, 2), *rule_facts("r9")[:3]])
@@ -244,7 +245,7 @@ def test_either_database_tells_the_same(location: Location, tmp_path: Path) -> N
     assert shown["rules"]["trouble"][0]["id"] == "r1"
     assert shown["quarantined"][0]["example"] == str(BROKEN)
     assert shown["waiting"][0]["files"] == 1
-    assert shown["last_event"]["kind"] == "RuleChanged"
+    assert shown["last_event"]["kind"] == "FileFailed"
     assert one("files", "show", path, "brok", "--json")["did"] == str(BROKEN)
     assert "the nearest names: broken.root" in refused("files", "show", path, "brokken.root")
     assert len(run("files", "list", path, "--all-cycles").splitlines()) == 3
@@ -477,6 +478,7 @@ COUNTED = f.RSECounted(at=NOON, rse="A", catalogue=Usage(2, 9), storage=None)
 OTHERS: list[f.Fact] = [
     f.CycleBegun(at=NOON, cycle=1),
     f.CycleEnded(at=NOON, cycle=1),
+    f.UploadRSEChosen(at=NOON, rse="A"),
     f.ScopeMade(at=NOON, scope="magic", account="root"),
     f.AttributeAsked(at=NOON, rse="A", key="k", before=None, value=False),
     f.NameSkipped(at=NOON, path="/x", code="name", reason="no", hint=None),
@@ -484,6 +486,7 @@ OTHERS: list[f.Fact] = [
     f.CollectionEnding(at=NOON, did=RUN),
     f.CollectionGone(at=NOON, did=RUN),
     f.AnalysisMade(at=NOON, files=1, events=2, headline="θ²", paths=()),
+    f.FileDescribed(at=NOON, did=FILE),
     f.FileSetBack(at=NOON, did=FILE, state=FileState.MEASURED, reason="it was reaped"),
     f.SourceFreeing(at=NOON, did=FILE),
     f.FileRetried(at=NOON, did=FILE),
