@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import commonpath
+from pathlib import Path
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
-from rucio_inject.domain.injection import FileRecord, FileState, reached
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.rule import RuleView
 from rucio_inject.ports import Analysis
 
@@ -18,16 +20,28 @@ LISTED = 1000
 
 @dataclass
 class Totals:
-    """A cycle in numbers, counted in one pass over its files. Bytes are of measured files;
-    `failures` counts codes, `datasets` those with a registered file."""
+    """A cycle in numbers, counted in one pass over its files. Bytes are of measured files.
+
+    `failures` counts codes; `datasets` are those with a registered file, `waiting_datasets` those
+    with one that waits for its replicas, nobody knows why. `adopted` files were in the lake before,
+    with the same content: they are not among what was injected. `freed` are real sources that were
+    removed, from `freed_from` or folders in it; `empty` files have no bytes.
+    """
 
     by_state: Counter[FileState] = field(default_factory=Counter)
     bytes: int = 0
     bytes_injected: int = 0
+    adopted: int = 0
+    bytes_adopted: int = 0
     datasets: set[DID] = field(default_factory=set)
+    waiting_datasets: set[DID] = field(default_factory=set)
     replicas_read_back: int = 0
     replicas_verified: int = 0
     replicas_gone: int = 0
+    freed: int = 0
+    bytes_freed: int = 0
+    freed_from: Path | None = None
+    empty: int = 0
     failures: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -44,15 +58,34 @@ class Totals:
         read_back = sum(known.read_back_at is not None for known in record.replicas.values())
         self.by_state[record.state] += 1
         self.bytes += size
+        self.empty += record.measure is not None and not size
         self.replicas_read_back += read_back
         self.replicas_gone += sum(known.gone_at is not None for known in record.replicas.values())
         if record.failure is not None:
             self.failures[record.failure.code] += 1
         if reached(record.state, FileState.REGISTERED):
-            self.bytes_injected += size
+            self.adopted += record.adopted
+            self.bytes_adopted += size * record.adopted
+            self.bytes_injected += size * (not record.adopted)
             self.datasets.add(record.dataset)
+        if record.state is FileState.REPLICATING and record.waits_for is None:
+            self.waiting_datasets.add(record.dataset)
         if reached(record.state, FileState.VERIFIED):
             self.replicas_verified += read_back
+        if record.source is SourceCopy.FREED and not record.generated:
+            self._count_freed(Path(record.path).parent, size)
+
+    def _count_freed(self, folder: Path, size: int) -> None:
+        self.freed += 1
+        self.bytes_freed += size
+        if folder != self.freed_from:
+            known = self.freed_from or folder
+            self.freed_from = Path(commonpath([known, folder]))
+
+    @property
+    def injected(self) -> int:
+        """Files that we brought into the lake."""
+        return self.that_reached(FileState.REGISTERED) - self.adopted
 
     def that_reached(self, state: FileState) -> int:
         """How many files have come as far as a state."""

@@ -95,7 +95,7 @@ class _Patient:
             wait=wait_exponential(multiplier=self._patience.first, max=self._patience.longest)
             + wait_random(0, self._patience.first),
             retry=retry_if_exception_type(WORTH_TRYING_AGAIN),
-            before_sleep=partial(self._tell, name),
+            before_sleep=partial(self._tell, name, attempts),
             reraise=True,
         )
         try:
@@ -108,10 +108,11 @@ class _Patient:
             self._hopeless.discard(world)
         return outcome
 
-    def _tell(self, name: str, state: RetryCallState) -> None:
+    def _tell(self, name: str, attempts: int, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0.0
         reason = error.message if isinstance(error, InjectError) else str(error)
+        told = f"{reason.rstrip('.')} (try {state.attempt_number} of {attempts})"
         self._mention(
-            CallRetried(at=self._clock.now(), call=name, reason=reason, pause=round(pause, 1))
+            CallRetried(at=self._clock.now(), call=name, reason=told, pause=round(pause, 1))
         )

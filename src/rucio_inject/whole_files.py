@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,19 +33,55 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def replacing_alone(path: Path) -> Iterator[Path]:
+    """As `replacing`, where another process may write the same file at the same time: OSError
+    (EBUSY) if one does, and its file is left alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = partial_name(path)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor, part)
+        with replacing(path):
+            yield part
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, part: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it a moment ago may have given it its name: then it is no longer ours to fill.
+        ours = part.exists() and os.path.samestat(os.fstat(descriptor), part.stat())
+    except BlockingIOError:
+        ours = False
+    if not ours:
+        raise OSError(errno.EBUSY, "another process is writing it", str(part))
+
+
+@contextmanager
+def replacing_durably(path: Path) -> Iterator[Path]:
+    """As `replacing`; only its owner may read the file, and it is on the disk when the block has
+    ended."""
+    with replacing(path) as part:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        yield part
+        _sync(part)
+    _sync(path.parent)
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file, which only its owner may read; it is on the disk when this returns.
 
     OSError as the system raises it; then the old content is untouched.
     """
-    with replacing(path) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
+    with replacing_durably(path) as part:
+        part.write_bytes(content)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

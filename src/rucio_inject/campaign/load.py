@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from rucio_inject.campaign.schema import IN_WORDS, Campaign
-from rucio_inject.campaign.units import shown
+from rucio_inject.campaign.schema import IN_WORDS, Campaign, Misfit, Model
+from rucio_inject.campaign.units import shown, straight
 from rucio_inject.campaign.yaml_tree import read_yaml
 from rucio_inject.domain.errors import CampaignInvalid
 
@@ -73,7 +74,9 @@ def _explain(path: Path, tree: CommentedMap, error: ValidationError) -> Campaign
             continue
         location = detail["loc"]
         where = shown(".".join(str(part) for part in _visible(tree, location)))
-        problems.append((_line(tree, location), where, reason_of(detail)))
+        misfit = detail.get("ctx", {}).get("error")
+        line = _line(tree, misfit.where if isinstance(misfit, Misfit) else location)
+        problems.append((line, where, reason_of(detail) + _meant(tree, detail)))
     count = f"{len(problems)} problem" + "s" * (len(problems) > 1)
     return CampaignInvalid(
         f"{path} has {count}",
@@ -85,6 +88,20 @@ def _explain(path: Path, tree: CommentedMap, error: ValidationError) -> Campaign
 def _follows_from_another(detail: ErrorDetails) -> bool:
     """Whether a list is only too short because its items are refused, each of which is told."""
     return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
+
+
+def _meant(tree: CommentedMap, detail: ErrorDetails) -> str:
+    """For an unknown key: the known one that it is most like, unless that is there, too."""
+    if detail["type"] != "extra_forbidden":
+        return ""
+    *parents, key = _visible(tree, detail["loc"])
+    beside: object = tree
+    for part in parents:
+        beside = _child(beside, part)
+    there = beside if isinstance(beside, CommentedMap) else {}
+    known = {name for model in Model.__subclasses__() for name in model.model_fields}
+    near = get_close_matches(str(key), sorted(known - set(there)), n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def reason_of(detail: ErrorDetails) -> str:
@@ -145,5 +162,5 @@ def _anchored(campaign: Campaign, folder: Path) -> Campaign:
     path = getattr(source, "path", None)
     if not isinstance(path, Path):
         return campaign
-    anchored = source.model_copy(update={"path": folder / path})
+    anchored = source.model_copy(update={"path": straight(folder / path)})
     return campaign.model_copy(update={"source": anchored})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,6 +26,8 @@ from rucio_inject.campaign.units import (
     Seconds,
     Seed,
     Whole,
+    parse_expression,
+    straight,
 )
 from rucio_inject.domain import names
 
@@ -45,7 +48,15 @@ IN_WORDS = {
 Scope = Annotated[str, StringConstraints(pattern=SCOPE, max_length=25)]
 Account = Annotated[str, StringConstraints(pattern=ACCOUNT, max_length=25)]
 RSE = Annotated[str, StringConstraints(pattern=RSE_NAME)]
-RSEExpression = Annotated[str, StringConstraints(min_length=1)]
+RSEExpression = Annotated[str, StringConstraints(min_length=1), AfterValidator(parse_expression)]
+
+
+class Misfit(ValueError):
+    """Keys that do not go together: `where` is the one to be looked at first."""
+
+    def __init__(self, message: str, *where: str | int) -> None:
+        super().__init__(message)
+        self.where = where
 
 
 class Model(BaseModel):
@@ -249,25 +260,30 @@ class Campaign(Model):
         expressions = [rule.rse_expression for rule in self.rules]
         twice = sorted({text for text in expressions if expressions.count(text) > 1})
         if twice:
-            raise ValueError(f"more than one rule for {', '.join(twice)}: use copies instead")
+            last = len(expressions) - 1 - expressions[::-1].index(twice[0])
+            message = f"more than one rule for {', '.join(twice)}: use copies instead"
+            raise Misfit(message, "rules", last)
         payload = getattr(self.source, "payload", None)
         if self.access.analyse and isinstance(payload, RawPayload):
-            raise ValueError("access.analyse needs ROOT files, and source.payload.kind is raw")
+            message = "access.analyse needs ROOT files, and source.payload.kind is raw"
+            raise Misfit(message, "access", "analyse")
         if self.end is not None and getattr(self.source, "free", False):
-            raise ValueError("source.free and end together would leave no copy of a file anywhere")
+            message = "source.free and end together would leave no copy of a file anywhere"
+            raise Misfit(message, "source", "free")
         return self
 
     @property
     def output_folder(self) -> Path:
         """Where figures and work files go."""
-        return self.output or Path("rucio-inject-output") / self.campaign
+        return straight(self.output or Path("rucio-inject-output") / self.campaign)
 
     @property
     def seed_ledger_path(self) -> Path | None:
         """Where the JSON ledger in the shape of 2020 goes, if it is wanted."""
-        return self.output_folder / self.seed_ledger if self.seed_ledger else None
+        return straight(self.output_folder / self.seed_ledger) if self.seed_ledger else None
 
     @property
     def ledger_place(self) -> str | Path:
         """Where the ledger is: a path, or a URL."""
-        return self.ledger or self.output_folder / f"{self.campaign}.db"
+        place = self.ledger or self.output_folder / f"{self.campaign}.db"
+        return straight(place) if isinstance(place, Path) else place

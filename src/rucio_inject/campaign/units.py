@@ -26,6 +26,11 @@ _BYTES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+# What no RSE expression has, in any version of Rucio: an operator without a term on one side of it.
+_OPERATOR = r"[|&\\]"
+_LACKS_TERM = re.compile(
+    rf"\A{_OPERATOR}|{_OPERATOR}\Z|{_OPERATOR}{_OPERATOR}|\({_OPERATOR}|{_OPERATOR}\)|\(\)"
+)
 _NIGHT = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 _SHOWN = 60  # characters of a text that somebody else wrote
 LONGEST = 100 * 366 * 86_400  # seconds: beyond a century Rucio's dates may end
@@ -79,6 +84,27 @@ def parse_attribute(value: object) -> object:
     if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) <= INT64):
         return value
     raise ValueError("must be true, false, a whole number or text: put it into quotes")
+
+
+def parse_expression(value: str) -> str:
+    """An RSE expression as it is. ValueError for what Rucio could not read, whatever its RSEs."""
+    if any(letter.isspace() for letter in value):
+        raise ValueError("must be an RSE expression: without blanks")
+    if _LACKS_TERM.search(value):
+        raise ValueError("must be an RSE expression: an RSE or KEY=VALUE on both sides of | & \\")
+    depth = 0
+    for letter in value:
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+    if depth:
+        raise ValueError("must be an RSE expression: its parentheses do not match")
+    return value
+
+
+def straight(path: Path) -> Path:
+    """The same place without a `..` on the way."""
+    return path.resolve() if ".." in path.parts else path
 
 
 def parse_path(value: object) -> object:

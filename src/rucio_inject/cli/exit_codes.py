@@ -58,6 +58,25 @@ _OF_ERRORS: tuple[tuple[type[InjectError], ExitCode], ...] = (
 )
 
 
+# From what a person must look at to what needs nothing, whatever the numbers.
+_WORST_FIRST = (
+    ExitCode.INTERRUPTED,
+    ExitCode.ERROR,
+    ExitCode.USAGE,
+    ExitCode.SIGN_IN,
+    ExitCode.CHECKSUM,
+    ExitCode.STUCK,
+    ExitCode.LATER,
+    ExitCode.FILES_FAILED,
+    ExitCode.DONE,
+)
+
+
+def worst(*codes: ExitCode) -> ExitCode:
+    """The code of several that says most."""
+    return min(codes, key=_WORST_FIRST.index)
+
+
 def of_error(error: InjectError) -> ExitCode:
     """The exit code of a command that an error ended."""
     for kind, code in _OF_ERRORS:

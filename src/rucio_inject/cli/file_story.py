@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +62,16 @@ class Story:
 
 
 def known(look: Look, name: str) -> DID:
-    """A file by its name; also one that was forgotten, by its whole name."""
+    """A file by its name, or by that of its source; also one that was forgotten, by its whole
+    name."""
+    # What its DID is called: see `domain.names`.
+    called = name.rpartition("/")[2].replace("+", "_")
     try:
         return find_file(look, name)
     except UsageError:
+        if called != name:
+            with suppress(UsageError):
+                return known(look, called)
         did = dataset_did(look.campaign, name)
         first = next(look.ledger.story(did), None)
         if first is None or not isinstance(first.fact, f.FileFound) or look.ledger.file(did):

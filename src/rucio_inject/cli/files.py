@@ -22,7 +22,8 @@ from rucio_inject.cli.ledger_look import (
     relocated,
 )
 from rucio_inject.cli.main import tell
-from rucio_inject.cli.output import fitted, to_reader
+from rucio_inject.cli.output import fitted, legible, to_reader
+from rucio_inject.cli.verbosity import shows_traces
 from rucio_inject.cli.words import plural, size
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
@@ -61,7 +62,6 @@ def list_(
     *,
     file: Path,
     output: Path | None,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     states: tuple[str, ...],
     dataset: str | None,
     cycle: int | None,
@@ -80,7 +80,8 @@ def list_(
     chosen = {FileState(state.upper()) for state in states} or None
     inside = dataset_did(campaign, dataset) if dataset else None
     with looking(campaign, SystemClock()) as look, to_reader():
-        cycles: Sequence[int | None] = [cycle]
+        # The number, once: a cycle that is begun meanwhile must not be mixed in.
+        cycles: Sequence[int] = [cycle or look.ledger.cycle]
         if all_cycles:
             with look.database.reading() as connection:
                 cycles = cycles_with_files(connection, look.number)
@@ -91,12 +92,15 @@ def list_(
                 look.database, Choice(look.number, number, chosen, inside), lambda: 0
             )
         )
-        shown_ = islice(records, limit)
+        first = next(records, None)
+        if first is None:
+            click.echo("no file on record is like that", err=True)
+        shown_ = islice(chain([first] if first else [], records), limit)
         if as_json_:
             write_jsonl(sys.stdout, shown_)
         else:
             for record in shown_:
-                click.echo(_line(record))
+                click.echo(legible(_line(record)))
 
 
 def _line(record: FileRecord) -> str:
@@ -117,13 +121,13 @@ def show(
     file: Path,
     name: str,
     output: Path | None,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     as_json_: bool,
 ) -> None:
     """Tell the whole story of the file NAME.
 
-    NAME may lack its scope, and its end, as long as it stands for one file on record: what
-    happened when, the rules of its dataset, every replica, checksum and error.
+    NAME may lack its scope, and its end, as long as it stands for one file on record, and may be
+    the name, or path, of its source: what happened when, the rules of its dataset, every replica,
+    checksum and error. A file that was forgotten is found by its whole name.
     """
     with looking(relocated(file, output), SystemClock()) as look, to_reader():
         story = story_of(look, known(look, name))
@@ -146,7 +150,6 @@ def retry(
     file: Path,
     names: tuple[str, ...],
     output: Path | None,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     code: str | None,
     everything: bool,
     dry_run: bool,
@@ -228,12 +231,12 @@ def forget(
     file: Path,
     names: tuple[str, ...],
     output: Path | None,
-    verbose: int,
     as_json_: bool,
 ) -> None:
     """Take files that are nowhere off the record.
 
-    Names must be whole. What happened to the files stays in their story. A file that, by the
+    Names must be whole. What happened to the files stays in their story, which `files show` tells
+    by the whole name. A file that, by the
     record, may have bytes in the lake is refused, and the others are forgotten. Refused while a
     run goes on.
     """
@@ -248,7 +251,7 @@ def forget(
                 ledger.forget(did)
             except LedgerError as error:
                 refused.append(error)
-                tell(error, verbose=verbose > 1)
+                tell(error, verbose=shows_traces(ctx))
             else:
                 forgotten.append(did)
                 if not as_json_:

@@ -13,13 +13,21 @@ from typing import TextIO
 import click
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.ledger_look import Look, campaign_argument, ledger_options, looking, relocated
-from rucio_inject.cli.output import to_reader
+from rucio_inject.cli.ledger_look import (
+    Look,
+    campaign_argument,
+    is_begun,
+    ledger_options,
+    looking,
+    relocated,
+)
+from rucio_inject.cli.output import legible, to_reader
+from rucio_inject.cli.output_files import refuse_ledger, refuse_other_than_file
 from rucio_inject.cli.words import plural
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
-from rucio_inject.domain.facts import CycleBegun, FileFact, FileFound
+from rucio_inject.domain.facts import CycleBegun, FileFact, FileFailed, FileFound
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import placing
 from rucio_inject.ledger import export as exports
@@ -27,9 +35,10 @@ from rucio_inject.ledger.seed_import import Importer
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Clock
-from rucio_inject.whole_files import replacing
+from rucio_inject.whole_files import replacing_alone
 
 SCHEMA = 1
+STANDARD_OUTPUT = Path("-")
 
 _TEXTS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}
 
@@ -50,14 +59,15 @@ def ledger() -> None:
     help="seed: the JSON of 2020; csv and parquet: a row a file; jsonl: an object a file.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The file to write.  [default: standard output]"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The file to write, or - for standard output.  [default: -]",
 )
 @click.option("--all-cycles", is_flag=True, help="Files of every cycle, not of the last one only.")
 def export(
     *,
     file: Path,
     output: Path | None,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     format_: str,
     out: Path | None,
     all_cycles: bool,
@@ -68,23 +78,30 @@ def export(
     shape has measured files only. The columns of csv and parquet are told by the header; times are
     UTC, sizes bytes, and lists in csv are joined by blanks.
     """
+    out = None if out == STANDARD_OUTPUT else out
     if format_ == "parquet":
         exports.check_parquet()
         if out is None:
             raise UsageError("Parquet is not for standard output", hint="name a file with --out")
-    with looking(relocated(file, output), SystemClock()) as look:
-        records = look.ledger.all_files() if all_cycles else look.ledger.files()
+    campaign = relocated(file, output)
+    if out is not None:
+        refuse_other_than_file(out)
+        refuse_ledger(out, campaign, "--out")
+    with looking(campaign, SystemClock()) as look:
+        # The number, once: a cycle that is begun meanwhile must not be mixed in.
+        cycle = None if all_cycles else look.ledger.cycle
+        records = look.ledger.all_files(cycle=cycle)
         if format_ == "parquet" and out is not None:
             with _whole(out) as part:
                 exports.write_parquet(part, records)
             return
-        write = _TEXTS.get(format_) or _seed_writer(look, all_cycles=all_cycles)
+        write = _TEXTS.get(format_) or _seed_writer(look, cycle)
         with _text_to(out) as stream:
             write(stream, records)
 
 
-def _seed_writer(look: Look, *, all_cycles: bool) -> partial[None]:
-    exports.check_names_differ(look.database, look.number, all_cycles=all_cycles)
+def _seed_writer(look: Look, cycle: int | None) -> partial[None]:
+    exports.check_names_differ(look.database, look.number, cycle=cycle)
     rules_of = exports.rules_by_dataset(look.database, look.number)
     return partial(exports.write_seed, rules_of=rules_of)
 
@@ -103,7 +120,7 @@ def _text_to(out: Path | None) -> Iterator[TextIO]:
 def _whole(out: Path) -> Iterator[Path]:
     """A file that is there whole or not at all. UsageError if it cannot be written."""
     try:
-        with replacing(out) as part:
+        with replacing_alone(out) as part:
             yield part
     except OSError as error:
         raise UsageError(
@@ -122,7 +139,6 @@ def import_(
     file: Path,
     seed: Path,
     output: Path | None,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     dry_run: bool,
     as_json_: bool,
 ) -> None:
@@ -139,17 +155,16 @@ def import_(
             f"the source of {campaign.campaign} is a {campaign.source.kind}, which makes its files",
             hint="import into a campaign whose source is a directory",
         )
-    place = campaign.ledger_place
-    if isinstance(place, Path) and not place.exists():
-        facts, states = _importer(campaign, clock, None).facts(seed)
-    else:
+    if is_begun(campaign):
         with looking(campaign, clock) as look:
             facts, states = _importer(campaign, clock, look.ledger).facts(seed)
+    else:
+        facts, states = _importer(campaign, clock, None).facts(seed)
     # Only now, so that a seed that is refused leaves no new ledger behind.
     if facts and not dry_run:
-        with SqlLedger(place, campaign.campaign, clock=clock) as book:
+        with SqlLedger(campaign.ledger_place, campaign.campaign, clock=clock) as book:
             _record(book, facts, clock)
-    _tell_imported(states, dry_run=dry_run, as_json_=as_json_)
+    _tell_imported(states, _set_aside(facts), dry_run=dry_run, as_json_=as_json_)
 
 
 def _record(book: SqlLedger, facts: Sequence[FileFact], clock: Clock) -> None:
@@ -164,7 +179,8 @@ def _record(book: SqlLedger, facts: Sequence[FileFact], clock: Clock) -> None:
             )
     open_already = book.cycle == cycle and not book.cycle_ended
     begun = [] if open_already else [CycleBegun(at=clock.now(), cycle=cycle)]
-    book.record([*begun, *facts])
+    # It comes last, as its moment does: those of the files are the seed's, years ago.
+    book.record([*facts, *begun])
 
 
 def _importer(campaign: Campaign, clock: SystemClock, book: SqlLedger | None) -> Importer:
@@ -181,12 +197,41 @@ def _importer(campaign: Campaign, clock: SystemClock, book: SqlLedger | None) ->
     )
 
 
-def _tell_imported(states: Mapping[FileState, int], *, dry_run: bool, as_json_: bool) -> None:
+def _set_aside(facts: Sequence[FileFact]) -> Mapping[str, list[FileFailed]]:
+    """Why files are set aside, by code."""
+    by_code: dict[str, list[FileFailed]] = {}
+    for fact in facts:
+        if isinstance(fact, FileFailed):
+            by_code.setdefault(fact.code, []).append(fact)
+    return by_code
+
+
+def _tell_imported(
+    states: Mapping[FileState, int],
+    failed: Mapping[str, list[FileFailed]],
+    *,
+    dry_run: bool,
+    as_json_: bool,
+) -> None:
     if as_json_:
-        files = {str(state): count for state, count in states.items()}
-        click.echo(json.dumps({"schema": SCHEMA, "imported": files, "dry_run": dry_run}))
+        told = {
+            "schema": SCHEMA,
+            "imported": {str(state): count for state, count in states.items()},
+            "set_aside": [
+                {"did": str(fact.did), "code": code, "reason": fact.reason, "hint": fact.hint}
+                for code, facts in failed.items()
+                for fact in facts
+            ],
+            "dry_run": dry_run,
+        }
+        click.echo(json.dumps(told))
         return
     total = plural(sum(states.values()), "file")
     click.echo(f"{total} {'would be ' if dry_run else ''}imported")
     for state, count in states.items():
         click.echo(f"  {count:>9,}  {state}")
+    for code, facts in failed.items():
+        click.echo(legible(f"  set aside  {plural(len(facts), 'file')}: {code}"))
+        click.echo(legible(f"             such as {facts[0].did}: {facts[0].reason}"))
+        if facts[0].hint:
+            click.echo(legible(f"             → {facts[0].hint}"))

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, inspect, select
 
 from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
+from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import LedgerError, UsageError
+from rucio_inject.ledger import schema
 from rucio_inject.ledger.engine import Database, is_url, postgresql_database, sqlite_database
 from rucio_inject.ledger.fact_json import as_text
+from rucio_inject.ledger.holder import this_process
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.ledger.tables import campaigns, files
+from rucio_inject.ledger.sqlite_file import refuse_lost
+from rucio_inject.ledger.tables import VERSION_TABLE, campaigns, files, leases
 from rucio_inject.ports import Clock
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,8 +44,7 @@ def ledger_options(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="Folder that the campaign was run with, if it was run with --output.",
     )
-    verbose = click.option("-v", "verbose", count=True, help="-vv shows where an error came from.")
-    return output(verbose(command))
+    return output(verbose_option(command))
 
 
 def relocated(file: Path, output: Path | None) -> Campaign:
@@ -70,19 +73,91 @@ class Look:
 def looking(campaign: Campaign, clock: Clock) -> Iterator[Look]:
     """Open a campaign's ledger for reading only. LedgerError if it is not there or damaged."""
     place = campaign.ledger_place
-    with SqlLedger(place, campaign.campaign, clock=clock, reading=True) as ledger:
-        database = (
-            postgresql_database(str(place), read_only=True)
-            if is_url(place)
-            else sqlite_database(Path(place), read_only=True)
-        )
-        try:
-            with database.reading() as connection:
-                mine = select(campaigns.c.id).where(campaigns.c.name == campaign.campaign)
-                number = int(connection.execute(mine).scalar_one())
-            yield Look(campaign, ledger, database, number)
-        finally:
-            database.close()
+    _refuse_unused(place)
+    with (
+        SqlLedger(place, campaign.campaign, clock=clock, reading=True) as ledger,
+        _opened(place) as database,
+    ):
+        with database.reading() as connection:
+            mine = select(campaigns.c.id).where(campaigns.c.name == campaign.campaign)
+            number = int(connection.execute(mine).scalar_one())
+        yield Look(campaign, ledger, database, number)
+
+
+def is_begun(campaign: Campaign) -> bool:
+    """Whether a campaign is in its ledger; changes nothing. False if there is no such ledger yet.
+
+    LedgerError if that cannot be known, as the ledger is damaged or cannot be reached.
+    """
+    place = campaign.ledger_place
+    if not is_url(place):
+        refuse_lost(Path(place))
+        if not Path(place).exists():
+            return False
+    with _opened(place) as database:
+        # A file without a ledger is somebody else's: whoever opens it as one is told so.
+        if not database.is_sqlite and not _is_used(database):
+            return False
+        schema.check(database)
+        with database.reading() as connection:
+            mine = select(campaigns.c.id).where(campaigns.c.name == campaign.campaign)
+            return connection.execute(mine).scalar() is not None
+
+
+def holds_lease(campaign: Campaign) -> bool:
+    """Whether this process has the lease of a campaign; not if its ledger cannot be asked."""
+    us = this_process()
+    mine = select(leases.c.place, leases.c.process).join(campaigns)
+    try:
+        with _opened(campaign.ledger_place) as database, database.reading() as connection:
+            row = connection.execute(mine.where(campaigns.c.name == campaign.campaign)).first()
+    except LedgerError:
+        return False
+    return row is not None and tuple(row) == (us.place, us.process)
+
+
+def holder(campaign: Campaign) -> str | None:
+    """Who has the lease of a campaign, as people are told; None if nobody, or if its ledger cannot
+    be asked."""
+    theirs = select(leases.c.holder).join(campaigns)
+    try:
+        with _opened(campaign.ledger_place) as database, database.reading() as connection:
+            found = connection.execute(theirs.where(campaigns.c.name == campaign.campaign)).scalar()
+    except LedgerError:
+        return None
+    return None if found is None else str(found)
+
+
+@contextmanager
+def _opened(place: str | Path) -> Iterator[Database]:
+    database = (
+        postgresql_database(str(place), read_only=True)
+        if is_url(place)
+        else sqlite_database(Path(place), read_only=True)
+    )
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _is_used(database: Database) -> bool:
+    """Whether anybody has begun a ledger in a database."""
+    with database.reading() as connection:
+        return bool(inspect(connection).has_table(VERSION_TABLE))
+
+
+def _refuse_unused(place: str | Path) -> None:
+    """LedgerError for a server's database without a ledger: it was made to be filled, and unlike
+    in a file nothing is lost there."""
+    if not is_url(place):
+        return
+    with _opened(place) as database:
+        if not _is_used(database):
+            raise LedgerError(
+                f"{database.place} holds no ledger yet",
+                hint="run the campaign first, or name another ledger",
+            )
 
 
 def dataset_did(campaign: Campaign, text: str) -> DID:

@@ -6,11 +6,14 @@ import importlib
 import io
 import sys
 import traceback
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from rucio_inject import __version__
+from rucio_inject.cli.output import READER_GONE, legible, to_nowhere
+from rucio_inject.cli.verbosity import Verbosity
 from rucio_inject.domain.errors import CampaignInvalid, InjectError, Interrupted
 
 SHOWN_PROBLEMS = 20
@@ -42,6 +45,25 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of a name that is none, tell the nearest one."""
+        near = get_close_matches(args[0], _COMMANDS, n=1)
+        if args[0] not in _COMMANDS and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A reader of the output who has gone away ends it without a complaint:
+        click would end it with exit code 1, as if it had failed."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            to_nowhere(sys.stdout)
+            to_nowhere(sys.stderr)
+            sys.exit(READER_GONE)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -65,21 +87,24 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     given = sys.argv[1:] if arguments is None else arguments
+    verbosity = Verbosity()
     _write_anything()
     try:
-        result: Any = cli.main(given, prog_name="rucio-inject", standalone_mode=False)
+        result: Any = cli.main(
+            given, prog_name="rucio-inject", standalone_mode=False, obj=verbosity
+        )
     except InjectError as error:
         # Late, so that help does not pay for it.
         from rucio_inject.cli.exit_codes import of_error  # noqa: PLC0415
 
-        tell(error, verbose="-vv" in given)
+        tell(error, verbose=verbosity.traces)
         sys.exit(of_error(error))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except OSError as error:
         # A full disk, or an output that is gone: nothing that a traceback would explain.
-        tell(InjectError(f"the system says: {error}"), verbose="-vv" in given)
+        tell(InjectError(f"the system says: {error}"), verbose=verbosity.traces)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped at once; run the same command again to go on", err=True)
@@ -94,16 +119,22 @@ def _write_anything() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _told(text: str) -> str:
+    """What is to be told, in lines of its own choice, but with nothing else that moves a cursor."""
+    return "\n".join(map(legible, text.split("\n")))
+
+
 def tell(error: InjectError, *, verbose: bool = False) -> None:
     """Say what went wrong, why, and what to do next, on standard error."""
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    label = "stopped: " if isinstance(error, Interrupted) else "error: "
-    click.echo(click.style(label, fg="red", bold=True) + error.message, err=True)
+    # What was interrupted says so itself.
+    label = "" if isinstance(error, Interrupted) else "error: "
+    click.echo(click.style(label, fg="red", bold=True) + _told(error.message), err=True)
     if isinstance(error, CampaignInvalid):
         for line, where, reason in error.problems[:SHOWN_PROBLEMS]:
             click.echo(f"  line {line}: {where + ': ' if where else ''}{reason}", err=True)
         if (more := len(error.problems) - SHOWN_PROBLEMS) > 0:
             click.echo(f"  … and {more} more", err=True)
     if error.hint:
-        click.echo(click.style("  → ", bold=True) + error.hint, err=True)
+        click.echo(click.style("  → ", bold=True) + _told(error.hint), err=True)

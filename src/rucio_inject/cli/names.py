@@ -31,6 +31,7 @@ from rucio_inject.domain.names import (
 SCHEMA = 1
 EXIT_SOME_REFUSED = 3
 LINE_LENGTH = 4096  # the longest path that Linux takes
+FEW_ZEROS = 3
 SHOWN_LENGTH = 100  # of a line that is longer
 
 _Line = dict[str, Any]
@@ -157,6 +158,20 @@ def _check_list(path: str) -> None:
         )
     if not os.access(where, os.R_OK):
         raise UsageError(f"list {path!r} may not be read", hint="change its permissions")
+    # Not of a pipe: what is read of it is gone.
+    if where.is_file():
+        with where.open("rb") as stream:
+            _refuse_data(path, stream.read(LINE_LENGTH).count(0))
+
+
+def _refuse_data(path: str, zeros: int) -> None:
+    """UsageError for a data file where a list of names should be: its bytes would fill a terminal.
+    `zeros` are the zero bytes in its beginning. Text has none, a list with a broken name few."""
+    if zeros > FEW_ZEROS:
+        raise UsageError(
+            f"list {path!r} is no text: its beginning is full of zero bytes",
+            hint="a list is text with one name a line; is this a data file itself?",
+        )
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
@@ -171,6 +186,8 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
             rest = line
             while not rest.endswith("\n") and (rest := stream.readline(LINE_LENGTH)):
                 pass
+            if number == 1:
+                _refuse_data(path, line.count("\0"))
             text = line.rstrip("\r\n")
             if text.strip():
                 yield number, text

@@ -28,6 +28,8 @@ from rucio_inject.ports import Clock
 SHOWN = 3
 # Files whose reasons for waiting are counted: the reasons are in their records, not in columns.
 WAITING_LOOKED_AT = 1000
+# Events that the last one is looked for among: moments have no index.
+EVENTS_LOOKED_AT = 1000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,7 +71,8 @@ class Reason:
 class Status:
     """What is told of a campaign. `at` is the moment of looking, `place` where its ledger is;
     `failures` are by code, `waiting` by what Rucio says of the first `WAITING_LOOKED_AT`;
-    `command` names the campaign on a command line."""
+    `command` names the campaign on a command line; `not_analysed`: there are files that the
+    campaign wants analysed, and they were not."""
 
     campaign: str
     place: str
@@ -84,6 +87,7 @@ class Status:
     skipped: int
     last: StoredFact | None
     command: str
+    not_analysed: bool = False
 
 
 def gather(file: Path, output: Path | None, clock: Clock) -> Status:
@@ -91,9 +95,10 @@ def gather(file: Path, output: Path | None, clock: Clock) -> Status:
     campaign = relocated(file, output)
     with looking(campaign, clock) as look, look.database.reading() as connection:
         mine = campaigns.c.id == look.number
-        cycle, ended = connection.execute(
-            select(campaigns.c.cycle, campaigns.c.ended).where(mine)
+        cycle, ended, analysed = connection.execute(
+            select(campaigns.c.cycle, campaigns.c.ended, campaigns.c.analysed).where(mine)
         ).one()
+        usage = usage_by_state(connection, Choice(look.number))
         return Status(
             campaign=campaign.campaign,
             place=look.database.place,
@@ -101,13 +106,14 @@ def gather(file: Path, output: Path | None, clock: Clock) -> Status:
             cycle=cycle,
             ended=ended,
             held=_held(connection, look, clock),
-            usage=usage_by_state(connection, Choice(look.number)),
+            usage=usage,
             rules=_rules(connection, look),
             failures=_failures(connection, look),
             waiting=_waiting(connection, look),
             skipped=_skipped(connection, look),
             last=_last(connection, look),
             command=shlex.join([*(["--output", str(output)] if output else []), str(file)]),
+            not_analysed=campaign.access.analyse and not analysed and FileState.VERIFIED in usage,
         )
 
 
@@ -198,11 +204,14 @@ def _skipped(connection: Connection, look: Look) -> int:
 
 
 def _last(connection: Connection, look: Look) -> StoredFact | None:
+    """What happened last, by its moment: files of a ledger of 2020 were put on record just now."""
     # A sum, so that SQLite goes backwards by id and does not sort all that the campaign's index
     # holds; campaigns in one database are few.
     mine = events.c.campaign + 0 == look.number
+    newest = select(events).where(mine).order_by(events.c.id.desc()).limit(EVENTS_LOOKED_AT)
+    known = newest.subquery()
     row = connection.execute(
-        select(events).where(mine).order_by(events.c.id.desc()).limit(1)
+        select(known).order_by(known.c.at.desc(), known.c.id.desc()).limit(1)
     ).one_or_none()
     if row is None:
         return None

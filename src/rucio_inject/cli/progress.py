@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -13,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rucio_inject.cli.words import duration, plural, size
+from rucio_inject.cli.output import legible, to_nowhere
+from rucio_inject.cli.words import duration, plural, reason, size
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.injection import FileState, reached
 from rucio_inject.domain.rule import RuleState
@@ -51,6 +53,19 @@ class Progress(Protocol):
     ) -> None: ...
 
 
+class PatientConsole(Console):
+    """A console on standard error whose reader may go away: then it says no more, and the run
+    goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program here."""
+        self.quiet = True
+        to_nowhere(sys.stderr)
+
+
 def trouble(fact: f.Fact) -> str | None:
     """What is said at once, in one line, of what may yet come right; None for all else.
 
@@ -58,19 +73,33 @@ def trouble(fact: f.Fact) -> str | None:
     """
     match fact:
         case f.CallRetried():
-            return f"{fact.reason}: trying again in {fact.pause:.1f} s"
+            return f"{reason(fact.reason)}: trying again in {fact.pause:.1f} s"
         case f.FileSetBack():
-            return f"{fact.did} goes back to {fact.state}: {fact.reason}"
+            return f"{fact.did} goes back to {fact.state}: {reason(fact.reason)}"
         case f.FileWaits():
-            return f"{fact.did} is not at {fact.rse}: {fact.reason}"
+            return f"{fact.did} is not at {fact.rse}: {reason(fact.reason)}"
         case f.RuleChanged() if fact.view.state in {RuleState.STUCK, RuleState.SUSPENDED}:
             view = fact.view
             return (
                 f"rule {view.rule_id} to {view.rse_expression} is {view.state}: "
-                f"{view.error or 'no reason given'}"
+                f"{reason(view.error or 'no reason given')}"
             )
         case _:
             return None
+
+
+def troubles(facts: Sequence[f.Fact]) -> Iterator[str]:
+    """What is said at once of some facts; files that wait for one reason are told in one line."""
+    waiting = [fact for fact in facts if isinstance(fact, f.FileWaits)]
+    alike = Counter((fact.rse, fact.reason) for fact in waiting)
+    for fact in facts:
+        line = trouble(fact)
+        if isinstance(fact, f.FileWaits) and line is not None:
+            count = alike.pop((fact.rse, fact.reason), 0)
+            if count:
+                yield line + (f"; so are {plural(count - 1, 'file')} more" if count > 1 else "")
+        elif line is not None:
+            yield line
 
 
 def losses(facts: Sequence[f.Fact]) -> Iterator[str]:
@@ -82,17 +111,6 @@ def losses(facts: Sequence[f.Fact]) -> Iterator[str]:
     skipped = sum(isinstance(fact, f.NameSkipped) for fact in facts)
     if skipped:
         yield f"skipped: {plural(skipped, 'name')}"
-
-
-class Skips:
-    """Remembers why names were skipped, for the summary."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def record(self, facts: Sequence[f.Fact]) -> None:
-        """See `ports.FactSink`."""
-        self.reasons += [fact.reason for fact in facts if isinstance(fact, f.NameSkipped)]
 
 
 class NoProgress:
@@ -117,10 +135,16 @@ class PlainProgress:
         self._ledger = ledger
         self._clock = clock
         self._said: Counter[str] = Counter()
+        self._adopted = 0
+        self._cycle = 0
 
     def __enter__(self) -> Self:
-        """Remember what an earlier run has done: only news is told."""
-        self._said = _reached(self._ledger.counts())
+        """Remember what an earlier run has done: only news is told, after a line on that."""
+        counts = self._ledger.counts()
+        self._said, self._cycle = _reached(counts), self._ledger.cycle
+        before = [n for n, _ in MILESTONES[1:] if self._said[n] and self._said[n] >= _going(counts)]
+        if before and not self._ledger.cycle_ended:
+            self._line(f"done before: {', '.join(before)}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,27 +153,39 @@ class PlainProgress:
 
     def record(self, facts: Sequence[f.Fact]) -> None:
         """See `Progress`."""
-        for fact in facts:
-            if (line := trouble(fact)) is not None:
-                self._line(line)
-        for line in losses(facts):
+        for line in (*troubles(facts), *losses(facts)):
             self._line(line)
+        if self._ledger.cycle != self._cycle:
+            # What was said is of another cycle's files.
+            self._said, self._adopted, self._cycle = Counter(), 0, self._ledger.cycle
+        self._adopted += sum(isinstance(fact, f.FileRegistered) and fact.adopted for fact in facts)
         self._say_milestones(partly=False)
 
     def _say_milestones(self, *, partly: bool) -> None:
         counts = self._ledger.counts()
         total = sum(counts.values())
-        going = total - counts.get(FileState.QUARANTINED, 0)
         now = _reached(counts)
-        for name, _ in MILESTONES[1:]:
+        for name, state in MILESTONES[1:]:
             news = now[name] > self._said[name]
-            if news and (partly or now[name] >= going):
+            if news and (partly or now[name] >= _going(counts)):
                 self._said[name] = now[name]
-                self._line(f"{name}: {now[name]} of {plural(total, 'file')}")
+                come, note = now[name], ""
+                if state is FileState.UPLOADED and self._adopted:
+                    # The catalogue had them: nobody has uploaded them.
+                    come = max(come - self._adopted, 0)
+                    note = f"; {self._adopted} were in the lake already"
+                self._line(f"{name}: {come} of {plural(total, 'file')}{note}")
 
     def _line(self, text: str) -> None:
         stamp = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._console.print(f"{stamp} {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            legible(f"{stamp} {text}"), markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _going(by_state: Mapping[FileState, int]) -> int:
+    """How many files were not set aside."""
+    return sum(by_state.values()) - by_state.get(FileState.QUARANTINED, 0)
 
 
 def _reached(by_state: Mapping[FileState, int]) -> Counter[str]:
@@ -190,9 +226,8 @@ class LiveProgress:
 
     def record(self, facts: Sequence[f.Fact]) -> None:
         """See `Progress`. Only trouble is printed; the table reads the ledger by itself."""
-        for fact in facts:
-            if (line := trouble(fact)) is not None:
-                self._console.print(Text(line, style="yellow"))
+        for line in troubles(facts):
+            self._console.print(Text(legible(line), style="yellow"))
 
     def _draw(self) -> RenderableType:
         used = self._ledger.usage()
@@ -203,6 +238,11 @@ class LiveProgress:
 
     def _table(self, used: Mapping[FileState, Usage]) -> Table:
         table = Table.grid(padding=(0, 2))
+        # On a narrow terminal the bars give way: a row is a line.
+        table.add_column(no_wrap=True, min_width=max(len(name) for name, _ in MILESTONES))
+        table.add_column(min_width=4, max_width=24)
+        for _ in range(3):
+            table.add_column(no_wrap=True)
         total = sum(usage.files for usage in used.values())
         files = _reached({state: usage.files for state, usage in used.items()})
         sizes = _reached({state: usage.bytes for state, usage in used.items()})
@@ -210,7 +250,7 @@ class LiveProgress:
         for name, _ in MILESTONES[1 : last + 1]:
             table.add_row(
                 Text(name),
-                ProgressBar(total=max(total, 1), completed=files[name], width=24),
+                ProgressBar(total=max(total, 1), completed=files[name]),
                 Text(f"{files[name]}/{total}", justify="right"),
                 Text(size(sizes[name]), justify="right"),
                 Text(self._eta(files[name], total), style="dim"),

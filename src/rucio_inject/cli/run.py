@@ -5,35 +5,49 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
 
 from rucio_inject.api import Injector
+from rucio_inject.campaign.own_folder import refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
-from rucio_inject.cli.ledger_look import relocated
+from rucio_inject.cli.ledger_look import holds_lease, relocated
+from rucio_inject.cli.news import News
 from rucio_inject.cli.options import sign_in_options, with_password
-from rucio_inject.cli.progress import LiveProgress, NoProgress, PlainProgress, Progress, Skips
-from rucio_inject.cli.summary import RunReport, as_json, as_text
+from rucio_inject.cli.output import legible, to_nowhere
+from rucio_inject.cli.output_files import refuse_ledger
+from rucio_inject.cli.own_ledger import own_ledger
+from rucio_inject.cli.progress import (
+    LiveProgress,
+    NoProgress,
+    PatientConsole,
+    PlainProgress,
+    Progress,
+)
+from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
+from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import rucio_ports
-from rucio_inject.ledger.seed_json import seed_ledger
+from rucio_inject.ledger.export import write_seed
+from rucio_inject.ledger.seed_json import by_dataset
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
-from rucio_inject.whole_files import write_durably
+from rucio_inject.whole_files import replacing_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,7 @@ class Display:
     default="auto",
     help="A live table on a terminal (auto), a line a milestone (plain), or none.",
 )
-@click.option("-v", "verbose", count=True, help="-vv shows where an error came from.")
+@verbose_option
 @sign_in_options
 @click.pass_context
 def run(
@@ -78,7 +92,6 @@ def run(
     as_json_: bool,
     quiet: bool,
     progress: str,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     sign_in: SignIn,
 ) -> None:
     """Run CAMPAIGN, or go on with it where it stopped.
@@ -89,6 +102,10 @@ def run(
     campaign = relocated(file, output)
     if new_cycle:
         _refuse_new_cycle(campaign)
+    # Before its ledger is made there.
+    refuse_folder_of_another(campaign.output_folder, campaign.campaign)
+    if campaign.seed_ledger_path is not None:
+        refuse_ledger(campaign.seed_ledger_path, campaign, "seed_ledger")
     sign_in = with_password(sign_in.for_account(campaign.account))
     campaign = campaign.model_copy(update={"account": sign_in.account})
     if lake is not None:
@@ -101,7 +118,7 @@ def _seconds(text: str) -> int:
     try:
         return int(str(parse_duration(text)))
     except ValueError as error:
-        raise UsageError(f"--wait {text}: {error}", hint="write it as in 90s, 10m or 2h") from None
+        raise UsageError(f"--wait: {error}") from None
 
 
 def _refuse_new_cycle(campaign: Campaign) -> None:
@@ -126,22 +143,22 @@ def _run(
 ) -> ExitCode:
     clock = SystemClock()
     start = clock.monotonic()
-    place, name = campaign.ledger_place, campaign.campaign
-    with _stoppable(clock), SqlLedger(place, name, clock=clock, wait=wait) as ledger:
+    with _stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
         ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
         progress = _progress(campaign, ledger, clock, display)
-        skips = Skips()
-        injector = Injector(campaign, ports, ledger, [progress, skips], new_cycle=new_cycle)
+        news = News()
+        injector = Injector(campaign, ports, ledger, [progress, news], new_cycle=new_cycle)
         lake = injector.prepare()
         if not (display.quiet or display.json):
-            click.echo("\n".join(_greeting(campaign, lake)))
+            _say("\n".join(map(legible, _greeting(campaign, lake))))
+        keep = partial(_keep, campaign, ledger, injector, lake, quiet=display.quiet)
         try:
             with progress:
                 outcome = injector.run(lake)
-        finally:
-            _tell_counting(injector)
-            _write_seed(campaign, ledger)
-            figure = _figure(injector, lake, quiet=display.quiet)
+        except BaseException:  # also a second Ctrl-C: what was done until then is to be seen
+            _keep_of_broken(keep)
+            raise
+        figure = keep()
         code = of_outcome(outcome)
         report = RunReport(
             campaign=campaign.campaign,
@@ -151,14 +168,32 @@ def _run(
             seconds=clock.monotonic() - start,
             code=code,
             paths=_paths(campaign, injector, outcome, figure),
-            skips=skips.reasons,
+            skips=news.skips,
             cycles=campaign.source.kind == "mock",
+            done=news.done,
         )
-    if display.json:
-        click.echo(json.dumps(as_json(report), indent=2))
-    elif not display.quiet or code is not ExitCode.DONE:
-        click.echo("\n".join(as_text(report)))
+    _conclude(report, display)
     return code
+
+
+def _conclude(report: RunReport, display: Display) -> None:
+    """Tell how the run ended. Who asked for quiet is told what is wrong, as any error is."""
+    if display.json:
+        _say(json.dumps(as_json(report), indent=2))
+    if display.quiet:
+        for line in as_errors(report):
+            click.echo(legible(line), err=True)
+    elif not display.json:
+        _say("\n".join(map(legible, as_text(report))))
+
+
+def _say(text: str) -> None:
+    """Write to standard output. If its reader has gone away, that is for nobody, and the run goes
+    on: its exit code tells of the run, not of who listens."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
 
 
 def _greeting(campaign: Campaign, lake: Lake) -> Iterator[str]:
@@ -180,22 +215,42 @@ def _paths(
     if isinstance(campaign.ledger_place, Path):
         paths = {"ledger": campaign.ledger_place.absolute(), **paths}
     if campaign.seed_ledger_path is not None:
-        paths["as in 2020"] = campaign.seed_ledger_path.absolute()
+        paths["seed_ledger"] = campaign.seed_ledger_path.absolute()
     if figure is not None:
-        paths["figure 1"] = figure
+        paths["figure_1"] = figure
     for path in outcome.analysis.paths if outcome.analysis else ():
-        paths["physics plot" if path.suffix == ".png" else "its numbers"] = path
+        paths["physics_plot" if path.suffix == ".png" else "physics_numbers"] = path
     return paths
 
 
-def _write_seed(campaign: Campaign, ledger: SqlLedger) -> None:
+def _keep(
+    campaign: Campaign, ledger: SqlLedger, injector: Injector, lake: Lake, *, quiet: bool
+) -> Path | None:
+    """Write what is kept of a run beside its ledger; gives figure 1, if it was drawn."""
+    _tell_counting(injector)
+    if not holds_lease(campaign):
+        # Another run is at work, and these are its files now.
+        return None
+    _write_seed(campaign, ledger)
+    return _figure(injector, lake, quiet=quiet)
+
+
+def _keep_of_broken(keep: Callable[[], Path | None]) -> None:
+    """The same of a run that an error ended: that is the one to be told, and not what follows."""
+    try:
+        keep()
+    except InjectError as error:
+        click.echo(legible(f"also: {error.message}"), err=True)
+
+
+def _write_seed(campaign: Campaign, ledger: Ledger) -> None:
     """The ledger in the shape of 2020, for those who read that."""
     path = campaign.seed_ledger_path
     if path is None:
         return
-    seed = seed_ledger(ledger.files(), ledger.rules())
     try:
-        write_durably(path, json.dumps(seed, indent=1).encode())
+        with replacing_durably(path) as part, part.open("w", encoding="utf-8") as out:
+            write_seed(out, ledger.files(), by_dataset(ledger.rules()))
     except OSError as error:
         raise LedgerError(
             f"cannot write {path}: {error.strerror}",
@@ -224,7 +279,7 @@ def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:
     except InjectError as error:
         reason = f"{error.message} ({error.hint})"
     except OSError as error:
-        reason = str(error)
+        reason = f"{injector.folders.figure_1} cannot be written: {error.strerror or error}"
     if not quiet:
         click.echo(f"figure 1 is not drawn: {reason}", err=True)
     return None
@@ -233,7 +288,7 @@ def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:
 def _progress(campaign: Campaign, ledger: Ledger, clock: SystemClock, display: Display) -> Progress:
     if display.quiet or display.progress == "none":
         return NoProgress()
-    console = Console(stderr=True)
+    console = PatientConsole()
     if display.progress == "plain" or not console.is_terminal:
         return PlainProgress(console, ledger, clock)
     goal = FileState.GONE if campaign.end else FileState.VERIFIED

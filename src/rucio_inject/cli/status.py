@@ -10,16 +10,18 @@ from typing import Any
 import click
 
 from rucio_inject.cli import overview
-from rucio_inject.cli.exit_codes import ExitCode, of_error
+from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
 from rucio_inject.cli.fact_words import subject, told
 from rucio_inject.cli.ledger_look import ledger_options
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.output import fitted, moment, shown, to_reader
-from rucio_inject.cli.overview import SHOWN, Reason, Rules, Status, gather
-from rucio_inject.cli.words import duration, plural, size
+from rucio_inject.cli.overview import SHOWN, Reason, Status, gather
+from rucio_inject.cli.verbosity import shows_traces
+from rucio_inject.cli.words import duration, plural, reason, size
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.rule import RuleState
 from rucio_inject.domain.usage import Usage
 
 SCHEMA = 1
@@ -41,13 +43,12 @@ def status(
     *,
     campaign_files: tuple[Path, ...],
     output: Path | None,
-    verbose: int,
     as_json_: bool,
 ) -> None:
     """Show how far campaigns have come.
 
     Only the ledger is read, also while a run goes on; Rucio is not asked. Every campaign is looked
-    at. Exit code 0 if all could be read.
+    at. Exit code 0 if all could be read, else that of the worst error.
     """
     clock = SystemClock()
     code = ExitCode.DONE
@@ -55,8 +56,8 @@ def status(
         try:
             found = gather(file, output, clock)
         except InjectError as error:
-            code = max(code, of_error(error))
-            tell(error, verbose=verbose > 1)
+            code = worst(code, of_error(error))
+            tell(error, verbose=shows_traces(ctx))
             continue
         with to_reader():
             if as_json_:
@@ -78,7 +79,12 @@ def todo(found: Status) -> Iterator[str]:
         )
     if found.failures:
         yield "mend why files were set aside: the next run tries them again"
-    if found.ended:
+    if found.ended and found.not_analysed:
+        yield (
+            "nothing was analysed: the next run tries again; if it says that the files cannot be, "
+            "leave it out (access: analyse: false)"
+        )
+    elif found.ended:
         yield "nothing: the cycle has come to its end"
     else:
         yield f"{'go on' if found.usage else 'begin'}: rucio-inject run {found.command}"
@@ -114,7 +120,7 @@ def as_json(found: Status) -> dict[str, Any]:
                 for rule in known.trouble
             ],
         },
-        "quarantined": [_failure_object(reason) for reason in found.failures],
+        "quarantined": [_failure_object(failed) for failed in found.failures],
         "waiting": [
             {"reason": r.why, "files": r.count, "example": str(r.example.did)}
             for r in found.waiting
@@ -131,12 +137,12 @@ def as_json(found: Status) -> dict[str, Any]:
     }
 
 
-def _failure_object(reason: Reason) -> dict[str, Any]:
-    failure = reason.example.failure
+def _failure_object(failed: Reason) -> dict[str, Any]:
+    failure = failed.example.failure
     return {
-        "code": reason.why,
-        "files": reason.count,
-        "example": str(reason.example.did),
+        "code": failed.why,
+        "files": failed.count,
+        "example": str(failed.example.did),
         "reason": failure and failure.reason,
         "hint": failure and failure.hint,
     }
@@ -150,7 +156,7 @@ def as_text(found: Status) -> Iterator[str]:
     yield f"  ledger        {found.place}"
     yield f"  held by       {_holder(found)}"
     yield from _files(found)
-    yield from _rule_lines(found.rules)
+    yield from _rule_lines(found)
     yield from _reasons(found)
     if found.last is not None:
         ago = duration(max((found.at - found.last.at).total_seconds(), 0))
@@ -183,7 +189,8 @@ def _files(found: Status) -> Iterator[str]:
         yield f"                {used.files:>9,}  {size(used.bytes):>8}  {name}"
 
 
-def _rule_lines(known: Rules) -> Iterator[str]:
+def _rule_lines(found: Status) -> Iterator[str]:
+    known = found.rules
     states = ", ".join(f"{count:,} {state}" for state, count in known.by_state.items())
     ends = [
         f"{count:,} {what}"
@@ -196,26 +203,32 @@ def _rule_lines(known: Rules) -> Iterator[str]:
         if known.not_ok
         else f"  rules         {told_}"
     )
+    waiting = found.usage.get(FileState.REPLICATING, Usage(0, 0)).files
+    if waiting and known.by_state and not known.not_ok:
+        yield f"                {_number(waiting)} replicating all the same: Rucio shows a rule as"
+        yield "                OK until it has looked at the files of its dataset"
+    if RuleState.INJECT in known.by_state:
+        yield "                INJECT: Rucio has yet to make their locks"
     for rule in known.trouble:
-        why = f": {rule.error}" if rule.error else ""
+        why = f": {reason(rule.error)}" if rule.error else ""
         yield f"                {rule.state}: rule {rule.rule_id} to {rule.rse_expression}{why}"
 
 
 def _reasons(found: Status) -> Iterator[str]:
-    for reason in found.failures:
-        failure = reason.example.failure
-        yield f"  set aside     {_number(reason.count)}: {reason.why}"
+    for failed in found.failures:
+        failure = failed.example.failure
+        yield f"  set aside     {_number(failed.count)}: {failed.why}"
         if failure is not None:
-            did = str(reason.example.did)
-            named = did in failure.reason or reason.example.path in failure.reason
+            did = str(failed.example.did)
+            named = did in failure.reason or failed.example.path in failure.reason
             about = "" if named else f"{did}: "
             yield f"                such as {about}{failure.reason}"
             if failure.hint:
                 yield f"                → {failure.hint}"
     replicating = found.usage.get(FileState.REPLICATING, Usage(0, 0)).files
-    for reason in found.waiting[:SHOWN]:
-        yield f"  waiting       {_number(reason.count)}: {reason.why}"
-        yield f"                such as {reason.example.did}"
+    for waits in found.waiting[:SHOWN]:
+        yield f"  waiting       {_number(waits.count)}: {reason(waits.why)}"
+        yield f"                such as {waits.example.did}"
     looked_at = overview.WAITING_LOOKED_AT
     if found.waiting and replicating > looked_at:
         yield f"                (of the first {looked_at:,} of {replicating:,} files)"

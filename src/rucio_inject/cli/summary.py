@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rucio_inject.cli.exit_codes import ExitCode
+from rucio_inject.cli.news import Done
+from rucio_inject.cli.troubles import set_aside, troubles
 from rucio_inject.cli.words import duration, plural, size
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState, RuleRecord
+from rucio_inject.domain.rule import RuleState
 from rucio_inject.outcome import Outcome
 from rucio_inject.steps.prepare import Lake
 
 SCHEMA = 1
-SHOWN_FAILURES = 20
+# What the files that a run leaves are called in its summary, by their keys in JSON.
+_CALLED = {
+    "seed_ledger": "as in 2020",
+    "figure_1": "figure 1",
+    "physics_plot": "physics plot",
+    "physics_numbers": "its numbers",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """Everything that a run's end is told from. `paths` maps what a file is to where it is;
-    `skips` are the reasons why names were skipped; `cycles`: another cycle can be asked for."""
+    `skips` are the reasons why names were skipped; `cycles`: another cycle can be asked for;
+    `done` is what this run did, of all that the outcome counts: None takes it for all."""
 
     campaign: str
     lake: Lake
@@ -31,6 +42,7 @@ class RunReport:
     paths: dict[str, Path]
     skips: Sequence[str] = ()
     cycles: bool = True
+    done: Mapping[Done, int] | None = None
 
 
 def as_json(report: RunReport) -> dict[str, Any]:
@@ -48,6 +60,14 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "bytes": outcome.totals.bytes,
         "skipped": outcome.skipped,
         "skip_reasons": list(report.skips),
+        "adopted": {"files": outcome.totals.adopted, "bytes": outcome.totals.bytes_adopted},
+        "freed": {
+            "files": outcome.totals.freed,
+            "bytes": outcome.totals.bytes_freed,
+            "folder": outcome.totals.freed_from and str(outcome.totals.freed_from),
+        },
+        "empty": outcome.totals.empty,
+        "this_run": {str(what): count for what, count in (report.done or {}).items()},
         "replicas_read_back": outcome.totals.replicas_read_back,
         "replicas_gone": outcome.totals.replicas_gone,
         "failures": [
@@ -71,6 +91,10 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "still_there": [str(record.did) for record in outcome.still_there],
         "analysis": outcome.analysis.headline if outcome.analysis else None,
         "analysis_error": outcome.analysis_error.message if outcome.analysis_error else None,
+        "analysis_failures": [
+            {"file": path.name, "reason": error.message}
+            for path, error in sorted(outcome.analysis.failures if outcome.analysis else ())
+        ],
         "paths": {what: str(path) for what, path in report.paths.items()},
     }
 
@@ -78,14 +102,30 @@ def as_json(report: RunReport) -> dict[str, Any]:
 def as_text(report: RunReport) -> Iterator[str]:
     """The run in some lines."""
     outcome = report.outcome
-    yield f"{report.campaign}, cycle {outcome.cycle}: {_verdict(report)}"
+    yield _title(report)
     yield ""
-    told = [*(_done(report) if outcome.changed else ()), *_set_aside(report), *_trouble(outcome)]
+    told = [*(_done(report) if outcome.changed else ()), *_wrong(report)]
     yield from told
     if told:
         yield ""
     for what, path in report.paths.items():
-        yield f"  {what:<13} {path}"
+        yield f"  {_CALLED.get(what, what):<13} {path}"
+
+
+def as_errors(report: RunReport) -> Iterator[str]:
+    """Only what is not as it should be; nothing if all is done."""
+    if report.code is not ExitCode.DONE:
+        yield _title(report)
+        yield from _wrong(report)
+
+
+def _title(report: RunReport) -> str:
+    return f"{report.campaign}, cycle {report.outcome.cycle}: {_verdict(report)}"
+
+
+def _wrong(report: RunReport) -> Iterator[str]:
+    yield from set_aside(report.outcome, report.skips)
+    yield from troubles(report.outcome)
 
 
 def _verdict(report: RunReport) -> str:
@@ -99,80 +139,86 @@ def _verdict(report: RunReport) -> str:
 
 def _done(report: RunReport) -> Iterator[str]:
     totals, lake = report.outcome.totals, report.lake
-    injected = totals.that_reached(FileState.REGISTERED)
-    if not injected:
+    inside = f"in {plural(len(totals.datasets), 'dataset')}"
+    if totals.injected:
+        yield (
+            f"  injected      {plural(totals.injected, 'file')}, {size(totals.bytes_injected)}, "
+            f"{inside}, through {lake.upload_rse}{_earlier(report, Done.INJECTED, totals.injected)}"
+        )
+    if totals.adopted:
+        yield (
+            f"  there before  {plural(totals.adopted, 'file')}, {size(totals.bytes_adopted)}"
+            f"{'' if totals.injected else ', ' + inside}: the lake had the same content already"
+            f"{_earlier(report, Done.ADOPTED, totals.adopted)}"
+        )
+    if not totals.datasets:
         return
-    yield (
-        f"  injected      {plural(injected, 'file')}, {size(totals.bytes_injected)}, "
-        f"in {plural(len(totals.datasets), 'dataset')}, through {lake.upload_rse}"
-    )
+    if totals.empty:
+        yield f"                {plural(totals.empty, 'file')} without a single byte among them"
+    yield from _replicated(report)
+    yield from _proved(report)
+
+
+def _earlier(report: RunReport, what: Done, total: int) -> str:
+    """Which part of it was done by this run, if not all: the rest was done by earlier ones."""
+    now = total if report.done is None else min(report.done.get(what, 0), total)
+    if now == total:
+        return ""
+    return f" ({now:,} of them in this run)" if now else " (before this run)"
+
+
+def _replicated(report: RunReport) -> Iterator[str]:
+    totals, lake = report.outcome.totals, report.lake
     replicated = totals.that_reached(FileState.REPLICATED)
-    ok = sum(rule.ok_at is not None for rule in report.rules)
-    yield f"  replicated    {plural(replicated, 'file')}, {ok} of {len(report.rules)} rules OK"
+    unseen = _unseen(report)
+    ok = sum(_is_ok(rule) and rule.dataset not in unseen for rule in report.rules)
+    yield (
+        f"  replicated    {plural(replicated, 'file')}, {ok} of {len(report.rules)} rules OK"
+        f"{_earlier(report, Done.REPLICATED, replicated)}"
+    )
+    if unseen:
+        some = plural(len(unseen), "dataset")
+        yield f"                Rucio has yet to look at the files of {some}: their OK is no proof"
     landing = any(rule.rse_expression == lake.upload_rse for rule in report.rules)
     if landing and lake.upload_rse not in lake.rses:
         yield f"                {lake.upload_rse} keeps what was uploaded, the source of the others"
     for expression, rses in lake.rses.items():
         where = ", ".join(rses)
         yield f"                {expression}" + ("" if where == expression else f" is {where}")
-    yield from _proved(report.outcome)
 
 
-def _proved(outcome: Outcome) -> Iterator[str]:
-    totals = outcome.totals
+def _is_ok(rule: RuleRecord) -> bool:
+    """Whether a rule is OK, or was when it was given its end."""
+    ended = rule.gone_at is not None or rule.ending_at is not None
+    return rule.ok_at is not None if ended else rule.state is RuleState.OK
+
+
+def _unseen(report: RunReport) -> set[DID]:
+    """Datasets with files that wait though every rule says OK: a rule that was made while its
+    dataset was empty does, until Rucio has looked at the files."""
+    not_ok = {rule.dataset for rule in report.rules if not _is_ok(rule)}
+    return report.outcome.totals.waiting_datasets - not_ok
+
+
+def _proved(report: RunReport) -> Iterator[str]:
+    outcome, totals = report.outcome, report.outcome.totals
     verified = totals.that_reached(FileState.VERIFIED)
     if verified:
         yield (
             f"  read back     {plural(totals.replicas_verified, 'replica')} of "
             f"{plural(verified, 'file')}: same size, adler32 and md5"
+            f"{_earlier(report, Done.VERIFIED, verified)}"
         )
     if outcome.analysis:
         yield f"  used          {outcome.analysis.headline}"
+    if totals.freed:
+        yield (
+            f"  freed         {plural(totals.freed, 'source')}, {size(totals.bytes_freed)}, "
+            f"removed from {totals.freed_from}{_earlier(report, Done.FREED, totals.freed)}"
+        )
     gone = totals.that_reached(FileState.GONE)
     if gone:
         yield (
             f"  proved gone   {plural(totals.replicas_gone, 'replica')} of "
-            f"{plural(gone, 'file')}, in catalogue and storage"
+            f"{plural(gone, 'file')}, in catalogue and storage{_earlier(report, Done.GONE, gone)}"
         )
-
-
-def _set_aside(report: RunReport) -> Iterator[str]:
-    outcome = report.outcome
-    failed = [record for record in outcome.failed if record.failure]
-    hinted: str | None = None
-    for record in failed[:SHOWN_FAILURES]:
-        assert record.failure is not None
-        reason, hint = record.failure.reason, record.failure.hint
-        named = str(record.did) in reason or record.path in reason
-        yield f"  set aside     {reason if named else f'{record.did}: {reason}'}"
-        if hint and hint != hinted:
-            yield f"                → {hint}"
-        hinted = hint
-    more = outcome.totals.by_state[FileState.QUARANTINED] - len(failed[:SHOWN_FAILURES])
-    if more > 0:
-        yield f"  set aside     … and {more} more: `rucio-inject files list` shows them"
-    for reason in report.skips[:SHOWN_FAILURES]:
-        yield f"  skipped       {reason}"
-    if outcome.skipped > len(report.skips[:SHOWN_FAILURES]):
-        rest = outcome.skipped - len(report.skips[:SHOWN_FAILURES])
-        yield f"  skipped       … and {plural(rest, 'name')} more"
-
-
-def _trouble(outcome: Outcome) -> Iterator[str]:
-    for rule in outcome.not_ok:
-        why = f": {rule.error}" if rule.error else ""
-        yield (
-            f"  not OK        rule {rule.rule_id} to {rule.rse_expression} is {rule.state}, "
-            f"{rule.locks_ok} of {rule.locks_ok + rule.locks_replicating + rule.locks_stuck} "
-            f"locks OK{why}"
-        )
-    for record in outcome.waiting[:SHOWN_FAILURES]:
-        yield f"  waiting       {record.did}: {record.waits_for or 'its transfer is not done yet'}"
-    for dataset, why in outcome.kept.items():
-        yield f"  kept          the rules of {dataset}: {why}"
-    for record in outcome.still_there[:SHOWN_FAILURES]:
-        yield f"  still there   {record.did}: the RSE has not deleted it yet"
-    if outcome.analysis_error:
-        yield f"  not used      {outcome.analysis_error.message}"
-    for path, error in outcome.analysis.failures if outcome.analysis else ():
-        yield f"  not used      {path.name}: {error.message}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+# Names of Rucio's enumerations, which its messages hold where words should be.
+_ENUM = re.compile(r"\bRequest(?:ErrMsg|State|Type)\.([A-Z_]+)(:(?=\S))?")
 
 
 def size(count: float) -> str:
@@ -29,3 +33,12 @@ def duration(seconds: float) -> str:
 def plural(count: int, what: str) -> str:
     """A count with its noun, as in 1 file or 14 files."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def reason(text: str) -> str:
+    """What somebody gave as a reason, to be read in a sentence of ours: no full stop at its end,
+    and words instead of the names of Rucio's enumerations."""
+    plain = _ENUM.sub(
+        lambda found: found[1].lower().replace("_", " ") + (": " if found[2] else ""), text
+    )
+    return plain.strip().rstrip(".")

@@ -28,7 +28,6 @@ from rucio_inject.domain.injection import FileRecord, ReplicaRecord, RuleRecord
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.fact_json import as_text, file_text, rule_from
-from rucio_inject.ledger.queries import cycle_begun_last
 from rucio_inject.ledger.seed_json import seed_entry
 from rucio_inject.ledger.tables import files, rules
 
@@ -143,11 +142,14 @@ def write_seed(out: TextIO, records: Iterable[FileRecord], rules_of: RulesOf) ->
     out.write("{}" if before == "{" else "\n}")
 
 
-def check_names_differ(database: Database, campaign: int, *, all_cycles: bool) -> None:
-    """LedgerError if files of two scopes have one name: the shape of 2020 has names only."""
+def check_names_differ(database: Database, campaign: int, *, cycle: int | None) -> None:
+    """LedgerError if files of two scopes have one name: the shape of 2020 has names only.
+
+    Those of a cycle are looked at; None: of all.
+    """
     statement = select(files.c.name).where(files.c.campaign == campaign)
-    if not all_cycles:
-        statement = statement.where(files.c.cycle == cycle_begun_last(campaign))
+    if cycle is not None:
+        statement = statement.where(files.c.cycle == cycle)
     twice = statement.group_by(files.c.name).having(func.count() > 1).limit(1)
     with database.reading() as connection:
         name = connection.execute(twice).scalar_one_or_none()

@@ -24,6 +24,8 @@ Times are the seed's. Keys that are not named here are passed over.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +73,12 @@ class _Replica(BaseModel):
     @field_validator("registered", "downloaded", "copied", "deleted")
     @classmethod
     def _in_utc(cls, at: datetime | None) -> datetime | None:
-        return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+        if at is None or at.tzinfo is None:
+            return at and at.replace(tzinfo=UTC)
+        try:
+            return at.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("is not within the years 1 to 9999 in UTC") from None
 
     @field_validator("checksum")
     @classmethod
@@ -169,12 +176,14 @@ class Importer:
                 f"{self.upload_rse}, as this campaign does",
                 hint="import it into a campaign with that upload.rse",
             )
-        place = self.place(name)
+        path = _path(local)
+        # As a run would read it, whose source tells the folders, too.
+        place = self.place(path if Path(path).name == name else name)
         times = sorted(known.registered for known in entry.replicated.values() if known.registered)
         yield f.FileFound(
             at=times[0] if times else self.now,
             did=did,
-            path=_path(local),
+            path=path,
             dataset=place.dataset,
             containers=place.containers,
             cycle=self.cycle,
@@ -204,7 +213,9 @@ class Importer:
     def _source(self, local: _Replica) -> Measure:
         if local.checksum is None:
             raise SourceUnreadable("the seed has no checksum of its source")
-        measure = self.measure(Path(_path(local)))
+        path = Path(_path(local))
+        _refuse_special(path)
+        measure = self.measure(path)
         if measure.md5 != local.checksum:
             raise SourceChanged(
                 f"its source {local.path} has md5 {measure.md5} now, and had {local.checksum}",
@@ -280,7 +291,28 @@ def _checked(content: object) -> _Entry:
 def _path(local: _Replica) -> str:
     if local.path is None or not Path(local.path).is_absolute():
         raise UsageError(f"{LOCAL}.path is {local.path!r}, and must be an absolute path")
+    try:
+        usable = b"\0" not in os.fsencode(local.path)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise UsageError(f"{LOCAL}.path is {local.path!r}, which no file can be called")
     return local.path
+
+
+def _refuse_special(path: Path) -> None:
+    """SourceUnreadable for what is no regular file: to open a pipe would wait for its writer."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise SourceUnreadable(
+            f"cannot read {path}: {error.strerror}",
+            hint="check that it is there and that you may read it",
+        ) from error
+    if not regular:
+        raise SourceUnreadable(
+            f"{path} is no regular file", hint="put the source back as it was, or forget the file"
+        )
 
 
 def _is_rse(key: str) -> bool:

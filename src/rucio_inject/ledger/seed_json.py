@@ -10,8 +10,8 @@ served a download. Times are UTC, to the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord, RuleRecord
@@ -19,18 +19,12 @@ from rucio_inject.domain.injection import FileRecord, RuleRecord
 Entry = dict[str, str]
 
 
-def seed_ledger(
-    files: Iterable[FileRecord], rules: Iterable[RuleRecord]
-) -> dict[str, dict[str, object]]:
-    """The ledger's content, of files that have been measured."""
-    of_dataset: dict[DID, list[RuleRecord]] = {}
+def by_dataset(rules: Iterable[RuleRecord]) -> Callable[[DID], Sequence[RuleRecord]]:
+    """Gives the rules of a dataset, in the order of `rules`."""
+    known: dict[DID, list[RuleRecord]] = {}
     for rule in rules:
-        of_dataset.setdefault(rule.dataset, []).append(rule)
-    return {
-        record.did.name: seed_entry(record, of_dataset.get(record.dataset, ()))
-        for record in files
-        if record.measure is not None
-    }
+        known.setdefault(rule.dataset, []).append(rule)
+    return lambda dataset: known.get(dataset, [])
 
 
 def seed_entry(record: FileRecord, rules: Sequence[RuleRecord]) -> dict[str, object]:
@@ -60,4 +54,4 @@ def _replicated(record: FileRecord, rules: Sequence[RuleRecord]) -> Mapping[str,
 
 
 def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

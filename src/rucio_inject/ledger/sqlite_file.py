@@ -74,8 +74,10 @@ def make_ready(path: Path, build: Callable[[Path], None]) -> None:
     """See that there is a database at `path` that can be written, 0600; `build` fills a new one.
 
     A new one is built under another name and renamed, so that a kill leaves none that is half
-    built, and an empty file is always damage. LedgerError if it cannot be written, or is damaged.
+    built, and an empty file is always damage. LedgerError if it cannot be written, is damaged, or
+    is a link to what is not there.
     """
+    refuse_lost(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -96,6 +98,16 @@ def make_ready(path: Path, build: Callable[[Path], None]) -> None:
         ) from None
     if path.stat().st_size == 0:
         raise LedgerError(f"ledger {path} is damaged: it is empty", hint=KEEP)
+
+
+def refuse_lost(path: Path) -> None:
+    """LedgerError for a link whose file is not there: a new ledger in the link's place would hide
+    the record, which may only lie on a disk that is not mounted."""
+    if path.is_symlink() and not path.exists():
+        raise LedgerError(
+            f"ledger {path} is a link to {path.readlink()}, which is not there",
+            hint="nothing was touched; mount the disk that it is on, or name another ledger",
+        )
 
 
 @contextmanager

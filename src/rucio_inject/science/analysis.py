@@ -83,6 +83,7 @@ def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> An
     total = tally.Tally()
     for path in files:
         try:
+            _refuse_empty(path)
             one = tally.tally_file(path)
             total = total.plus(path, one)
         except AnalysisFailed as failure:
@@ -99,6 +100,11 @@ def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> An
         with replacing(out) as part:
             plots.save(plots.build(result, total, title), part, out.suffix.removeprefix("."))
     return result
+
+
+def _refuse_empty(path: Path) -> None:
+    if path.exists() and not path.stat().st_size:
+        raise AnalysisFailed(f"{path.name} is empty: it has no bytes", hint="leave it out")
 
 
 def _count(number: int, what: str) -> str:

@@ -12,19 +12,35 @@ import pytest
 from rich.console import Console
 
 from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
-from rucio_inject.cli.progress import LiveProgress, PlainProgress, Skips, trouble
-from rucio_inject.cli.summary import RunReport, as_json, as_text
+from rucio_inject.cli.news import Done, News
+from rucio_inject.cli.progress import LiveProgress, PlainProgress, trouble, troubles
+from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
 from rucio_inject.cli.words import duration, plural, size
 from rucio_inject.domain import errors as e
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.injection import Failure, FileRecord, FileState
+from rucio_inject.domain.injection import (
+    Failure,
+    FileRecord,
+    FileState,
+    RuleRecord,
+    SourceCopy,
+)
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.story import advance, begin_file, begin_rule
 from rucio_inject.outcome import Outcome, Totals
 from rucio_inject.ports import Analysis, Identity
 from rucio_inject.steps.prepare import Lake
-from rucio_inject.testing.contracts.ledger import FILE, NOON, RUN, begun, found, life, rule_facts
+from rucio_inject.testing.contracts.ledger import (
+    FILE,
+    NOON,
+    RUN,
+    SIBLING,
+    begun,
+    found,
+    life,
+    rule_facts,
+)
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
@@ -136,6 +152,85 @@ def test_the_summary_of_a_good_run() -> None:
     assert "ledger        /out/magic.json" in text
 
 
+def rule(rule_id: str, dataset: DID = RUN, state: RuleState = RuleState.OK) -> RuleRecord:
+    """A rule that was OK once, and is in some state now."""
+    made = begin_rule(rule_facts()[1], 1)  # type: ignore[arg-type]
+    return replace(made, rule_id=rule_id, dataset=dataset, state=state, ok_at=NOON)
+
+
+def test_a_rule_that_was_ok_once_and_is_stuck_now_is_not_ok() -> None:
+    waiting = replace(record(FileState.REPLICATING), waits_for="no room")
+    rules = [rule("r1"), rule("r2", state=RuleState.STUCK), rule("r3", state=RuleState.REPLICATING)]
+    text = "\n".join(as_text(report(outcome_of(waiting), rules=rules)))
+    assert "replicated    0 files, 1 of 3 rules OK" in text
+    # It was OK when it was given its end.
+    ended = [replace(one, ending_at=NOON) for one in rules]
+    assert "3 of 3 rules OK" in "\n".join(as_text(report(GONE, rules=ended)))
+
+
+def test_rules_that_rucio_has_not_looked_at_are_not_counted_as_ok() -> None:
+    other = DID("magic", "other")
+    waiting = outcome_of(record(FileState.REPLICATING), record(FileState.GONE))
+    rules = [rule("r1"), rule("r2"), rule("r3", other)]
+    text = "\n".join(as_text(report(waiting, rules=rules)))
+    assert "1 of 3 rules OK" in text
+    assert "Rucio has yet to look at the files of 1 dataset" in text
+
+
+def test_sources_that_were_removed_are_told() -> None:
+    freed = [
+        replace(
+            record(FileState.VERIFIED),
+            path=f"/data/inbox/{folder}/a.root",
+            source=SourceCopy.FREED,
+            generated=False,
+        )
+        for folder in ("x", "y")
+    ]
+    whole = report(outcome_of(*freed))
+    assert "  freed         2 sources, 10 B, removed from /data/inbox" in list(as_text(whole))
+    assert as_json(whole)["freed"] == {"files": 2, "bytes": 10, "folder": "/data/inbox"}
+    # What we made ourselves, and removed, is no news.
+    made = [replace(one, generated=True) for one in freed]
+    assert not any("freed" in line for line in as_text(report(outcome_of(*made))))
+
+
+def test_what_was_in_the_lake_before_was_not_injected() -> None:
+    ours = record(FileState.GONE)
+    theirs = replace(ours, adopted=True)
+    text = "\n".join(as_text(report(outcome_of(ours, theirs, theirs))))
+    assert "injected      1 file, 5 B, in 1 dataset, through A" in text
+    assert "there before  2 files, 10 B: the lake had the same content already" in text
+    text = "\n".join(as_text(report(outcome_of(theirs))))
+    assert "injected" not in text
+    assert "there before  1 file, 5 B, in 1 dataset: the lake" in text
+    assert as_json(report(outcome_of(theirs)))["adopted"] == {"files": 1, "bytes": 5}
+
+
+def test_what_earlier_runs_did_is_told_as_such() -> None:
+    outcome = outcome_of(*[record(FileState.VERIFIED)] * 3)
+    text = "\n".join(as_text(report(outcome, done={Done.VERIFIED: 2, Done.REPLICATED: 3})))
+    assert "through A (before this run)" in text
+    assert "same size, adler32 and md5 (2 of them in this run)" in text
+    assert text.count("this run") == 2
+    assert "this run" not in "\n".join(as_text(report(outcome)))
+
+
+def test_a_run_remembers_what_it_did() -> None:
+    news = News()
+    news.record(life(FILE))
+    news.record([f.FileRegistered(at=NOON, did=FILE, rse="A", pfn=None, adopted=True)])
+    assert news.done[Done.INJECTED] == news.done[Done.ADOPTED] == news.done[Done.GONE] == 1
+
+
+def test_files_without_a_byte_are_told() -> None:
+    known = record(FileState.GONE)
+    assert known.measure is not None
+    empty = replace(known, measure=replace(known.measure, size=0))
+    text = "\n".join(as_text(report(outcome_of(known, empty))))
+    assert "1 file without a single byte among them" in text
+
+
 def test_the_summary_of_nothing_to_do() -> None:
     text = list(as_text(report(replace(GONE, changed=False))))
     assert "nothing to do" in text[0]
@@ -187,6 +282,56 @@ def test_the_summary_tells_what_is_wrong() -> None:
         "x.root: no tree",
     ):
         assert piece in text
+
+
+def test_a_stuck_rule_has_its_next_step_and_one_reason_is_told_once() -> None:
+    why = "RequestErrMsg.TRANSFER_FAILED:DESTINATION [28] No space left on device."
+    stuck = [replace(STUCK, rule_id=f"r{number}", error=why) for number in range(6)]
+    files = [replace(record(FileState.REPLICATING, did), waits_for=why) for did in long_names(82)]
+    lines = list(as_text(report(outcome_of(*files, not_ok=stuck))))
+    text = "\n".join(lines)
+    assert "6 rules to QOS=FAST are STUCK, 6 of 12 locks OK: transfer failed: DESTINATION" in text
+    assert "rucio rule update --boost-rule r0" in text
+    assert f"waiting       82 files, such as {files[0].did}: transfer failed" in text
+    assert len([line for line in lines if "No space left" in line]) == 2
+    assert "RequestErrMsg" not in text
+
+
+def test_what_waits_and_is_not_listed_is_counted() -> None:
+    files = [
+        replace(record(FileState.REPLICATING, did), waits_for=f"reason {number}")
+        for number, did in enumerate(long_names(82))
+    ]
+    lines = list(as_text(report(outcome_of(*files))))
+    assert "  waiting       … and 62 files more" in lines
+
+
+def test_what_could_not_be_analysed_is_one_example_and_a_hint() -> None:
+    failures = tuple((Path(f"{n}.root"), e.AnalysisFailed(f"{n}.root is empty")) for n in (3, 1, 2))
+    outcome = replace(GONE, analysis=Analysis("h", 1, 2, (), failures))
+    told = [line for line in as_text(report(outcome)) if "root" in line]
+    assert told == ["  not used      3 files; the first: 1.root is empty"]
+    assert "analyse: false" in "\n".join(as_text(report(outcome)))
+    assert [failure["file"] for failure in as_json(report(outcome))["analysis_failures"]] == [
+        "1.root",
+        "2.root",
+        "3.root",
+    ]
+
+
+def test_a_quiet_run_tells_errors_only() -> None:
+    whole = report(MISMATCH)
+    text = "\n".join(as_errors(whole))
+    assert text.startswith("magic, cycle 1: not all is done after 12.3 s (exit code 4)")
+    assert "the reason" in text
+    assert "/out/magic.json" not in text
+    assert list(as_errors(report(GONE))) == []
+
+
+def test_keys_of_json_have_no_blanks_and_words_have() -> None:
+    whole = report(GONE, paths={"seed_ledger": Path("/o/s"), "figure_1": Path("/o/f")})
+    assert as_json(whole)["paths"] == {"seed_ledger": "/o/s", "figure_1": "/o/f"}
+    assert "  as in 2020    /o/s" in list(as_text(whole))
 
 
 def test_many_failures_are_summed_up() -> None:
@@ -256,6 +401,76 @@ def test_plain_progress_has_a_line_a_milestone(ledger: MemoryLedger) -> None:
     assert lines[0].startswith("2026-03-01T12:00:00Z ")
 
 
+def plain(ledger: MemoryLedger) -> tuple[PlainProgress, io.StringIO]:
+    """Plain progress on a ledger, and what it writes."""
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=False)
+    return PlainProgress(console, ledger, FakeClock()), out
+
+
+def told_by(out: io.StringIO) -> list[str]:
+    """Its lines, without their times."""
+    return [line.split(" ", 1)[1] for line in out.getvalue().splitlines()]
+
+
+def test_another_cycle_has_its_own_milestones(ledger: MemoryLedger) -> None:
+    ledger.record([begun(), found(FILE), *life(FILE), f.CycleEnded(at=NOON, cycle=1)])
+    second = replace(found(SIBLING), cycle=2)
+    progress, out = plain(ledger)
+    with progress:
+        for fact in (f.CycleBegun(at=NOON, cycle=2), second, *life(SIBLING)):
+            ledger.record([fact])
+            progress.record([fact])
+    milestones = [line for line in told_by(out) if "of 1 file" in line]
+    assert len(milestones) == 8
+    assert not any("done before" in line for line in told_by(out))
+
+
+def test_a_run_that_goes_on_says_what_was_done_before(ledger: MemoryLedger) -> None:
+    ledger.record([begun(), found(FILE), *life(FILE)[:2]])
+    progress, out = plain(ledger)
+    with progress:
+        progress.record([])
+    assert told_by(out)[0].startswith("done before: measured")
+    assert len(told_by(out)) == 1
+
+
+def test_what_the_lake_had_is_not_said_to_be_uploaded(ledger: MemoryLedger) -> None:
+    ledger.record([begun(), found(FILE), life(FILE)[0]])
+    progress, out = plain(ledger)
+    with progress:
+        fact = f.FileRegistered(at=NOON, did=FILE, rse="A", pfn=None, adopted=True)
+        ledger.record([fact])
+        progress.record([fact])
+    assert "uploaded: 0 of 1 file; 1 were in the lake already" in told_by(out)
+    assert "registered: 1 of 1 file" in told_by(out)
+
+
+def test_files_that_wait_for_one_reason_are_told_in_one_line() -> None:
+    waits = [f.FileWaits(at=NOON, did=did, rse="A", reason="full.") for did in long_names(5)]
+    retried = f.CallRetried(at=NOON, call="look_up", reason="cannot connect to Rucio.", pause=0.5)
+    assert list(troubles([*waits, retried])) == [
+        f"{waits[0].did} is not at A: full; so are 4 files more",
+        "cannot connect to Rucio: trying again in 0.5 s",
+    ]
+
+
+def test_the_live_table_has_a_line_a_row_on_a_narrow_terminal(ledger: MemoryLedger) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=60, force_terminal=True, color_system=None)
+    dids = long_names(3)
+    ledger.record([begun(), *(found(did) for did in dids), *life(dids[0])])
+    clock = FakeClock()
+    with LiveProgress(console, ledger, clock, title="m", goal=FileState.GONE) as progress:
+        clock.advance(4000)
+        table = progress._table(ledger.usage())
+    with console.capture() as captured:
+        console.print(table)
+    rows = captured.get().splitlines()
+    assert len(rows) == 8
+    assert any("in datasets with rules" in row and "1/3" in row for row in rows)
+
+
 def test_plain_progress_leaves_reasons_to_the_summary(ledger: MemoryLedger) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=False)
@@ -264,18 +479,18 @@ def test_plain_progress_leaves_reasons_to_the_summary(ledger: MemoryLedger) -> N
         for did in long_names(3)
     ]
     skipped = f.NameSkipped(at=NOON, path="x", code="name", reason="a reason", hint=None)
-    skips = Skips()
+    news = News()
     with PlainProgress(console, ledger, FakeClock()) as progress:
         for facts in ([failed[0]], [*failed, skipped, skipped]):
             progress.record(facts)
-            skips.record(facts)
+            news.record(facts)
     lines = [line.split(" ", 1)[1] for line in out.getvalue().splitlines()]
     assert lines == [
         f"set aside: {failed[0].did} (conflict)",
         f"set aside: {failed[0].did} (conflict) and 2 more",
         "skipped: 2 names",
     ]
-    assert skips.reasons == ["a reason"] * 2
+    assert news.skips == ["a reason"] * 2
 
 
 def test_good_news_is_no_trouble() -> None:

@@ -127,6 +127,17 @@ def test_bytes_that_are_no_names(tmp_path: Path) -> None:
     assert len(long["name"]) < 200
 
 
+@pytest.mark.parametrize("given", ["file", "-"])
+def test_a_data_file_is_no_list(tmp_path: Path, given: str) -> None:
+    data = b"PAR1\x15\x04" + bytes(range(14, 256)) + bytes(40) + b"\n\xff\xfe\n"
+    path = tmp_path / "x.parquet"
+    path.write_bytes(data)
+    result = run(str(path)) if given == "file" else run("-", text=data.decode("latin-1"))
+    assert isinstance(result.exception, UsageError)
+    assert "is no text" in result.exception.message
+    assert result.stdout == ""
+
+
 def test_after_a_line_that_is_too_long_the_next_is_read() -> None:
     result = run("-", text="x" * 20_000 + "\n" + GOOD + "\n")
     long, good = objects(result)

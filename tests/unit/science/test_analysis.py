@@ -180,6 +180,12 @@ def test_when_no_file_can_be_read_no_figure_of_before_remains(tmp_path: Path) ->
     assert not (tmp_path / "physics.png").exists()
 
 
+def test_a_file_without_a_byte_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "bad.root").write_bytes(b"")
+    result = analyse([tmp_path / "bad.root"], tmp_path / "physics.png")
+    assert result.failures == ((tmp_path / "bad.root", "bad.root is empty: it has no bytes"),)
+
+
 def test_files_are_only_read(tmp_path: Path) -> None:
     path = tmp_path / "q.root"
     write_melibea(path, events=100, seed=1)

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from rucio_inject.cli.news import News
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import SourceUnreadable, UsageError
 from rucio_inject.domain.names import Letter, MagicScience, Telescope, parse_name
 from rucio_inject.science.content import RawContent
 from rucio_inject.sources.directory import DirectorySource
 from rucio_inject.sources.listing import ListingSource
 from rucio_inject.sources.mock import MockPlan, MockSource
+from rucio_inject.steps.discover import Discover, Place
+from rucio_inject.steps.journal import Journal
+from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
 
 def plan(**changes: int) -> MockPlan:
@@ -223,3 +229,24 @@ class TestListing:
         source = ListingSource(tmp_path / "none", tmp_path, RawContent(1), seed=1)
         with pytest.raises(UsageError, match="No such file"):
             list(source.files())
+
+
+def test_a_name_that_is_listed_twice_is_told_by_that_name(tmp_path: Path) -> None:
+    listing, clock = tmp_path / "names.txt", FakeClock()
+    name = "20200203_M1_05089063.001_Y_CrabNebula-W0.40_035.root"
+    listing.write_text(f"{name}\n{name}\nelsewhere/{name}\n")
+    source = ListingSource(listing, tmp_path / "made", RawContent(10), seed=1)
+    news = News()
+
+    def placed(text: str) -> Place:
+        did = DID("m", text.rpartition("/")[2])
+        return Place(did, DID("m", "run"), (), {})
+
+    with MemoryLedger(Shelf()) as ledger:
+        journal = Journal(ledger, [news], clock)
+        # Again: then the first of them is on record.
+        for _ in range(2):
+            assert Discover(journal, source, placed, 1).run() == 2
+        assert len(list(ledger.files())) == 1
+    assert news.skips[::2] == [f"{name} is named more than once: it is injected once"] * 2
+    assert all("/elsewhere/" in why and "already" in why for why in news.skips[1::2])
