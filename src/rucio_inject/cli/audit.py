@@ -18,7 +18,8 @@ from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
 from rucio_inject.cli.options import sign_in_options, with_password
-from rucio_inject.cli.output import fitted, to_reader
+from rucio_inject.cli.output import fitted, legible, to_reader
+from rucio_inject.cli.progress import trouble
 from rucio_inject.cli.words import plural
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.facts import CallRetried, Fact
@@ -71,7 +72,6 @@ def audit(
     *,
     file: Path,
     output: Path | None,
-    verbose: int,  # noqa: ARG001 -- the error's teller looks at the arguments itself
     lake: Path | None,
     fix: bool,
     checksums: bool,
@@ -164,7 +164,7 @@ def _plan(campaign: Campaign, catalogue: Catalogue, *, checksums: bool) -> Plan:
 
 def _mention(fact: Fact) -> None:
     if isinstance(fact, CallRetried):
-        click.echo(f"{fact.call} is tried again in {fact.pause} s: {fact.reason}", err=True)
+        click.echo(legible(f"{trouble(fact)}"), err=True)
 
 
 def _teller(clock: SystemClock) -> Callable[[str], None]:
