@@ -1,0 +1,1 @@
+"""Injection side by side: the seed's sequence, Rucio's UploadClient and ours, on one lake."""
