@@ -87,8 +87,35 @@ class _Patient:
         self, name: str, method: Callable[..., object], *args: object, **named: object
     ) -> object:
         world = str(args[0]) if self._by_rse else ""
+        call = partial(method, *args, **named)
+        try:
+            # Nearly always that is all, and several of these are made for each file.
+            try:
+                outcome = call()
+            except WORTH_TRYING_AGAIN as error:
+                outcome = self._again(name, world, call, error)
+        except WORTH_TRYING_AGAIN:
+            with self._lock:
+                self._hopeless.add(world)
+            raise
+        if self._hopeless:
+            with self._lock:
+                self._hopeless.discard(world)
+        return outcome
+
+    def _again(
+        self, name: str, world: str, call: Callable[[], object], first: InjectError
+    ) -> object:
+        """Go on with a call whose first try failed."""
+        failed = [first]
         with self._lock:
             attempts = 1 if world in self._hopeless else self._patience.attempts
+
+        def attempt() -> object:
+            if failed:
+                raise failed.pop()
+            return call()
+
         tries = Retrying(
             sleep=self._clock.wait,
             stop=stop_after_attempt(attempts),
@@ -98,15 +125,7 @@ class _Patient:
             before_sleep=partial(self._tell, name, attempts),
             reraise=True,
         )
-        try:
-            outcome = tries(method, *args, **named)
-        except WORTH_TRYING_AGAIN:
-            with self._lock:
-                self._hopeless.add(world)
-            raise
-        with self._lock:
-            self._hopeless.discard(world)
-        return outcome
+        return tries(attempt)
 
     def _tell(self, name: str, attempts: int, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

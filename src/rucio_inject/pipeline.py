@@ -61,6 +61,12 @@ class Pipeline:
 
     def run(self) -> Outcome:
         """Take every file as far as it goes. Steps skip what is done, so a run can be repeated."""
+        try:
+            return self._run()
+        finally:
+            self._journal.crew.dismiss()
+
+    def _run(self) -> Outcome:
         ledger = self._journal.ledger
         skipped = self._steps.discover.run()
         self._bring()

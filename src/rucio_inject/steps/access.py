@@ -110,9 +110,8 @@ class AccessFiles:
             rses = list(record.replicas) if all_rses else list(record.replicas)[-1:]
             return self._read_back(record, rses, known)
 
-        clock = self._journal.clock
         known = self._looked_up(files)
-        for batch in in_threads(known, read, workers=self._workers, clock=clock):
+        for batch in in_threads(known, read, workers=self._workers, crew=self._journal.crew):
             yield [(record, outcome) for (record, _), outcome in batch]
 
     def _looked_up(
@@ -124,8 +123,8 @@ class AccessFiles:
         def look_up(batch: Sequence[FileRecord]) -> Mapping[DID, KnownFile]:
             return self._catalogue.look_up([record.did for record in batch])
 
-        clock, asked = self._journal.clock, batches(files, LOOKED_UP)
-        for some in in_threads(asked, look_up, workers=2, clock=clock, ahead=1, gather=0):
+        crew, asked = self._journal.crew, batches(files, LOOKED_UP)
+        for some in in_threads(asked, look_up, workers=2, crew=crew, ahead=1, gather=0):
             for batch, known in some:
                 if isinstance(known, InjectError):
                     raise known

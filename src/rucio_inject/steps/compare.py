@@ -58,8 +58,8 @@ class CompareWithCatalogue:
         Only those that are in the catalogue are measured for it.
         """
         files = batches(self._journal.ledger.files({FileState.FOUND, FileState.MEASURED}))
-        clock = self._journal.clock
-        for asked in in_threads(files, self._find, workers=2, clock=clock, ahead=1, gather=0):
+        crew = self._journal.crew
+        for asked in in_threads(files, self._find, workers=2, crew=crew, ahead=1, gather=0):
             for batch, found in asked:
                 if isinstance(found, InjectError):
                     raise found

@@ -203,8 +203,13 @@ class ConfirmGone:
         for did in left:
             if did not in gone and gone.union(ending).issuperset(self._catalogue.contents(did)):
                 self._journal.tell([CollectionEnding(at=self._journal.clock.now(), did=did)])
-                self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
-                ending.append(did)
+                try:
+                    self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
+                except NotFound:
+                    # It has ended already: the answer to an earlier try was lost.
+                    gone.add(did)
+                else:
+                    ending.append(did)
         gone |= self._wait_for_end(ending, pace)
         now = self._journal.clock.now()
         self._journal.tell(CollectionGone(at=now, did=did) for did in left if did in gone)

@@ -74,6 +74,9 @@ class FreeSources:
         proved = [record for record in proved if record not in stale or record.did in still_good]
         known = self._catalogue.look_up([record.did for record in proved]) if proved else {}
         rules = self._locks({record.dataset for record in proved})
+        # Half an answer may pass for a whole one: what it lacks is asked for once more.
+        lacking = {r.dataset for r in proved if _unkept(r, rules[r.dataset])}
+        rules |= self._locks(lacking)
         safe: list[FileRecord] = []
         for record in proved:
             self._journal.clock.check()

@@ -9,6 +9,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import Fact, FileFailed, NameSkipped
 from rucio_inject.ports import Clock, FactSink, Ledger
+from rucio_inject.steps.pool import Crew
 
 
 class Journal:
@@ -17,6 +18,7 @@ class Journal:
     def __init__(self, ledger: Ledger, onlookers: Sequence[FactSink], clock: Clock) -> None:
         self.ledger = ledger
         self.clock = clock
+        self.crew = Crew(clock)
         self._onlookers = onlookers
         self._telling = RLock()
         self.changed = False

@@ -47,8 +47,8 @@ class MeasureFiles:
 
     def measured(self, files: Iterable[FileRecord]) -> Iterator[FileRecord]:
         """Measure files; yields their records after it, but for those that are set aside."""
-        clock = self._journal.clock
-        for batch in in_threads(files, self._measure, workers=self._workers, clock=clock):
+        clock, crew = self._journal.clock, self._journal.crew
+        for batch in in_threads(files, self._measure, workers=self._workers, crew=crew):
             facts: list[FileFact] = [
                 self._journal.failed(record.did, outcome)
                 if isinstance(outcome, InjectError)

@@ -44,9 +44,9 @@ class PlaceFiles:
 
     def run(self, uploaded: Iterable[list[FileRecord]]) -> None:
         """Place files as they come, UPLOADED; what Rucio refuses is set aside file by file."""
-        clock = self._journal.clock
-        files = _gathered(uploaded, clock)
-        for calls in in_threads(files, self._place, workers=CALLS, clock=clock, ahead=1, gather=0):
+        crew = self._journal.crew
+        files = _gathered(uploaded, crew.clock)
+        for calls in in_threads(files, self._place, workers=CALLS, crew=crew, ahead=1, gather=0):
             for _, outcome in calls:
                 if isinstance(outcome, InjectError):
                     raise outcome
@@ -110,14 +110,14 @@ class DescribeFiles:
     def run(self) -> None:
         """Describe the files in the lake that are not yet. What others have put there keeps what
         they say of it. Metadata that Rucio refuses set their file aside."""
-        clock = self._journal.clock
+        clock, crew = self._journal.clock, self._journal.crew
         lacking = (
             record
             for record in self._journal.ledger.files({FileState.REPLICATING})
             if record.described_at is None and record.metadata and not record.adopted
         )
         some = batches(lacking, DESCRIBED_AT_ONCE)
-        for calls in in_threads(some, self._describe, workers=CALLS, clock=clock, ahead=1):
+        for calls in in_threads(some, self._describe, workers=CALLS, crew=crew, ahead=1):
             for files, refused in calls:
                 if isinstance(refused, InjectError):
                     raise refused

@@ -21,12 +21,35 @@ AHEAD = 4
 CONCERNS_ALL = (CatalogueError, DiskFull)
 
 
+class Crew:
+    """The threads of a run, which are dismissed when it ends, however it ends."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._pools: list[ThreadPoolExecutor] = []
+
+    def hire(self, workers: int) -> ThreadPoolExecutor:
+        """So many more threads."""
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="inject")
+        self._pools.append(pool)
+        return pool
+
+    def let_go(self, pool: ThreadPoolExecutor) -> None:
+        """Threads whose work is done need not be waited for."""
+        self._pools.remove(pool)
+
+    def dismiss(self) -> None:
+        """Call off what nobody has begun, and wait for the rest."""
+        while self._pools:
+            self._pools.pop().shutdown(cancel_futures=True)
+
+
 def in_threads(
     items: Iterable[T],
     work: Callable[[T], R],
     *,
     workers: int,
-    clock: Clock,
+    crew: Crew,
     ahead: int = AHEAD,
     gather: float = LOOK_UP,
 ) -> Iterator[list[tuple[T, R | InjectError]]]:
@@ -39,18 +62,22 @@ def in_threads(
     all: they are raised when the work under way is done and yielded, as Interrupted is when
     somebody asks us to stop. Any other exception is a defect.
     """
+    clock, pool = crew.clock, crew.hire(workers)
+    under_way = _UnderWay(pool, items, work, most=ahead * workers)
     done: list[tuple[T, R | InjectError]] = []
-    with ThreadPoolExecutor(workers, thread_name_prefix="inject") as pool:
-        under_way = _UnderWay(pool, items, work, most=ahead * workers)
-        try:
-            told_at = clock.monotonic()
-            while under_way.refill():
-                done += under_way.ended(clock, gather if done else LOOK_UP)
-                if len(done) >= BATCH or (done and clock.monotonic() - told_at >= gather):
-                    yield done
-                    done, told_at = [], clock.monotonic()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    told_at = clock.monotonic()
+    try:
+        while under_way.refill():
+            done += under_way.ended(clock, gather if done else LOOK_UP)
+            if len(done) >= BATCH or (done and clock.monotonic() - told_at >= gather):
+                yield done
+                done, told_at = [], clock.monotonic()
+    finally:
+        # Nobody waits here: it may be Python's garbage collector that closes this iterator, amid
+        # the start of a thread, and a thread that ends waits for that. The crew waits.
+        pool.shutdown(wait=False, cancel_futures=True)
+    pool.shutdown()
+    crew.let_go(pool)
     if done:
         yield done
     if under_way.stopped is not None:

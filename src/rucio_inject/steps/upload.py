@@ -56,9 +56,9 @@ class UploadFiles:
     def look_again(self) -> None:
         """Read the UPLOADED ones once more: an earlier run left them, and nobody has registered
         them, so that whoever cleans the storage may have taken them."""
-        clock = self._journal.clock
+        clock, crew = self._journal.clock, self._journal.crew
         uploaded = self._journal.ledger.files({FileState.UPLOADED})
-        for batch in in_threads(uploaded, self._lacking, workers=self._workers, clock=clock):
+        for batch in in_threads(uploaded, self._lacking, workers=self._workers, crew=crew):
             facts: list[Fact] = []
             for record, outcome in batch:
                 if isinstance(outcome, InjectError):
@@ -75,7 +75,7 @@ class UploadFiles:
             self._begun(batches),
             self._upload,
             workers=self._workers,
-            clock=self._journal.clock,
+            crew=self._journal.crew,
             ahead=AHEAD,
             gather=GATHER,
         )

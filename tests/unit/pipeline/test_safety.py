@@ -328,6 +328,21 @@ class TestWhatVanished:
         assert "has no lock for it" in str(waiting.waits_for)
         assert {view.state for view in outcome.not_ok} == set()
 
+    def test_a_dataset_that_ended_though_the_answer_was_lost(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expire = MemoryCatalogue.expire_collection
+
+        def lost(self: MemoryCatalogue, collection: DID, lifetime: int) -> None:
+            expire(self, collection, lifetime)
+            world.clock.advance(60)
+            expire(self, collection, lifetime)
+
+        monkeypatch.setattr(MemoryCatalogue, "expire_collection", lost)
+        world.changes["end"] = END
+        assert dict(world.run().by_state) == {FileState.GONE: 3}
+        assert world.lake.collections == {}
+
     def test_locks_seen_in_the_middle_of_a_change_are_looked_at_again(
         self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

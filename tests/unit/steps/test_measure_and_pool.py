@@ -14,13 +14,13 @@ from rucio_inject.domain.errors import (
     Interrupted,
     StorageUnavailable,
 )
-from rucio_inject.steps.pool import AHEAD, in_threads
+from rucio_inject.steps.pool import AHEAD, Crew, in_threads
 from rucio_inject.testing.fake_clock import FakeClock
 
 
 def everything(items: Any, work: Any, clock: FakeClock, workers: int = 2) -> dict[Any, Any]:
     """Outcomes by item."""
-    batches = in_threads(items, work, workers=workers, clock=clock)
+    batches = in_threads(items, work, workers=workers, crew=Crew(clock))
     return {item: outcome for batch in batches for item, outcome in batch}
 
 
@@ -50,7 +50,7 @@ class TestPool:
 
         begun: list[int] = []
         told: list[int] = []
-        batches = in_threads(items(), begun.append, workers=2, clock=FakeClock())
+        batches = in_threads(items(), begun.append, workers=2, crew=Crew(FakeClock()))
         with pytest.raises(CatalogueUnavailable):
             told.extend(item for batch in batches for item, _ in batch)
         assert begun
@@ -80,7 +80,7 @@ class TestPool:
             return number
 
         yielded: list[int | InjectError] = []
-        batches = in_threads(range(5000), work, workers=1, clock=FakeClock())
+        batches = in_threads(range(5000), work, workers=1, crew=Crew(FakeClock()))
         with pytest.raises(CatalogueUnavailable):
             yielded.extend(outcome for batch in batches for _, outcome in batch)
         assert len(done) < 5000
@@ -97,7 +97,7 @@ class TestPool:
             done.append(number)
             return number
 
-        batches = in_threads(range(5000), work, workers=1, clock=clock)
+        batches = in_threads(range(5000), work, workers=1, crew=Crew(clock))
         with pytest.raises(Interrupted):
             told.extend(outcome for batch in batches for _, outcome in batch)
         assert set(told) == set(done)
@@ -126,8 +126,31 @@ class TestPool:
         assert most <= 3
 
     def test_a_reader_who_leaves_ends_the_threads(self) -> None:
-        before = threading.active_count()
-        batches = in_threads(range(100), lambda n: n, workers=4, clock=FakeClock())
+        before, crew = threading.active_count(), Crew(FakeClock())
+        batches = in_threads(range(100), lambda n: n, workers=4, crew=crew)
         next(iter(batches))
         del batches
+        crew.dismiss()
         assert threading.active_count() == before
+
+    def test_a_reader_who_leaves_waits_for_nobody(self) -> None:
+        """It may be the garbage collector that closes the iterator, holding any lock."""
+        crew, begun, go_on = Crew(FakeClock()), threading.Event(), threading.Event()
+        done: list[int] = []
+
+        def work(number: int) -> None:
+            if number:
+                begun.set()
+                go_on.wait(20)
+            else:
+                begun.wait(20)
+            done.append(number)
+
+        batches = iter(in_threads(range(100), work, workers=2, crew=crew, gather=0))
+        next(batches)
+        del batches
+        assert done == [0]
+        go_on.set()
+        crew.dismiss()
+        # The one under way has ended, and no other was begun.
+        assert done == [0, 1]
