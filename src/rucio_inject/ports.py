@@ -357,8 +357,10 @@ class Catalogue(Protocol):
 class StoredFile:
     """A file as a storage shows it: its size in bytes and its adler32, None where it does not tell.
 
-    From a listing also the DID that the place is for, None if it is for none; `partial`: what an
-    upload of ours writes before it gives the file its name.
+    From a listing also the DID that the place is for, None if it is for none, or for a name that
+    Rucio's generic schema does not take; `partial`: what an upload of ours writes before it gives
+    the file its name; `modified`: when it was written to last, UTC, by the storage's own clock,
+    None where that is not told.
     """
 
     pfn: str
@@ -366,6 +368,7 @@ class StoredFile:
     adler32: str | None = None
     did: DID | None = None
     partial: bool = False
+    modified: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rucio_inject.audit.absent import Absent
 from rucio_inject.audit.findings import Finding, Kind, Repair
-from rucio_inject.audit.reading import Reader, difference, reached_state
+from rucio_inject.audit.locked import Locks
+from rucio_inject.audit.reading import Looked, conflict, look_at, reached_state
 from rucio_inject.audit.world import Plan, Unseen, World
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import StorageError, StorageRefused
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
+from rucio_inject.domain.rule import LockState
 from rucio_inject.ports import KnownFile
 
 PROVED = frozenset({FileState.REPLICATED, FileState.VERIFIED})
@@ -37,10 +41,24 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A replica that was looked at: how it differs, None if it is not there, or why none knows."""
+    """A replica that was looked at: what came of it, or why none knows."""
 
     replica: Replica
-    difference: str | StorageError | None
+    outcome: Looked | StorageError
+
+
+AS_LOCKED = {
+    LockState.REPLICATING: ("{} is bringing it", "let Rucio work, then run the audit again"),
+    LockState.OK: (
+        "{} holds it, and has yet to bring it anew",
+        "let Rucio work, then run the audit again",
+    ),
+    LockState.STUCK: (
+        "{} should bring it, and its lock is STUCK: a transfer failed",
+        "Rucio tries again by itself; mend the reason, which is told with the rule",
+    ),
+}
+"""What a lock on a replica that is not there says of it, and what is to be done."""
 
 
 def promised(record: FileRecord) -> tuple[str, ...]:
@@ -51,16 +69,27 @@ def promised(record: FileRecord) -> tuple[str, ...]:
     return tuple(rse for rse in held if rse == record.upload_rse)
 
 
+def was_proved(record: FileRecord, rse: str) -> bool:
+    """Whether a replica was ever proved to be on an RSE that should hold it."""
+    replica = record.replicas.get(rse)
+    if replica is None or replica.gone_at is not None:
+        return False
+    # What is set back because a replica is made anew keeps what was read of it.
+    return reached_state(record) in PROVED or replica.read_back is not None
+
+
 class LookAtFiles:
     """Compares some files at a time: two calls to the catalogue, and one to the storage for each
     replica."""
 
-    def __init__(self, world: World, plan: Plan, reader: Reader, unseen: Unseen) -> None:
+    def __init__(self, world: World, plan: Plan, unseen: Unseen) -> None:
         self._world = world
         self._plan = plan
-        self._reader = reader
         self._unseen = unseen
         self._ending = world.ending()
+        self._locks = Locks(world, plan)
+        self.absent = Absent(unseen)
+        """What is not there, where nothing else was there either."""
         self.replicas = 0
         """How many were looked at."""
 
@@ -84,18 +113,23 @@ class LookAtFiles:
         ):
             # A run beside us may have gone on with the file since.
             did = finding.did
-            if did is not None and self._world.ledger.file(did) == by_did[did]:
+            if did is None or self._world.ledger.file(did) != by_did[did]:
+                continue
+            if finding.kind is Kind.LOST:
+                self.absent.take(finding)
+            else:
                 yield finding
+        yield from self.absent.certain()
 
     def _content(self, records: Iterable[FileRecord], known: Known) -> Iterator[Finding]:
         for record in records:
-            conflict = _conflict(record, known)
-            if conflict is not None and record.measure is not None:
+            other = conflict(known.get(record.did), record)
+            if other is not None:
                 yield Finding(
                     Kind.CONTENT,
                     record.did,
-                    there=conflict,
-                    expected="size and checksums as the source was measured",
+                    there=other.there,
+                    expected=other.expected,
                     evidence=f"measured {record.measured_at}",
                     hint="a DID is for ever: find out who registered it anew, with other content",
                 )
@@ -141,7 +175,7 @@ class LookAtFiles:
         if found is None:
             return f"nothing is at {pfn}", False
         if found.size not in {None, record.measure.size}:
-            return f"{pfn} is there, with {found.size} bytes", False
+            return f"{pfn} is there, with {found.size:,} B", False
         return f"{pfn} is there, with the right size", True
 
     def _not_available(self, records: Iterable[FileRecord], known: Known) -> Iterator[Finding]:
@@ -152,44 +186,63 @@ class LookAtFiles:
             for rse, replica in known[record.did].replicas.items()
             if not replica.available
         ]
-        locked = self._locked([record for record, _, _ in odd])
+        locks = self._locks.of(record for record, _, _ in odd)
         for record, rse, state in odd:
-            proved = reached_state(record) in PROVED and rse in promised(record)
-            if (record.did, rse) in locked:
+            proved = was_proved(record, rse)
+            if (lock := locks.get((record.did, rse))) is not None:
                 if proved:
-                    yield _awaited(record, rse, state)
+                    yield _awaited(record, rse, state, lock)
             elif proved or state is not ReplicaState.BEING_DELETED:
                 yield _half_declared(record, rse, state, self._plan.account)
 
-    def _locked(self, records: Sequence[FileRecord]) -> frozenset[tuple[DID, str]]:
-        """Files and RSEs that rules promise for some files."""
-        if not records:
-            return frozenset()
-        dids = {record.dataset for record in records} | {record.did for record in records}
-        rules = self._world.catalogue.rules(sorted(dids), self._plan.account)
-        return frozenset(
-            (lock.did, lock.rse)
-            for rule in rules
-            for lock in self._world.catalogue.locks(rule.rule_id)
-        )
-
     def _on_storage(self, records: Sequence[FileRecord], known: Known) -> Iterator[Finding]:
-        wrong = [seen for seen in self._look(records, known) if seen.difference != ""]
-        bad = [seen for seen in wrong if not isinstance(seen.difference, StorageError)]
+        wrong: list[Seen] = []
+        bad: list[tuple[Replica, Looked]] = []
+        for seen in self._look(records, known):
+            replica, outcome = seen.replica, seen.outcome
+            if isinstance(outcome, Looked):
+                if outcome.there:
+                    self.absent.shown.setdefault(replica.rse, replica.pfn)
+                if outcome.good:
+                    continue
+                bad.append((replica, outcome))
+            wrong.append(seen)
         if not bad:
             return
         # What was ended or moved since it was listed is not lost.
-        again = self._world.catalogue.look_up(sorted({seen.replica.record.did for seen in bad}))
-        still = [seen for seen in bad if _is_available(seen.replica, again)]
+        again = self._world.catalogue.look_up(sorted({replica.record.did for replica, _ in bad}))
+        locks = self._locks.of(replica.record for replica, _ in bad)
         spoilt = {(seen.replica.record.did, seen.replica.rse) for seen in wrong}
-        for seen in still:
-            record = seen.replica.record
+        for replica, looked in bad:
+            if not _is_available(replica, again):
+                continue
+            did, there = replica.record.did, again[replica.record.did]
             others = [
                 rse
-                for rse, replica in again[record.did].replicas.items()
-                if replica.available and (record.did, rse) not in spoilt
+                for rse, known_replica in there.replicas.items()
+                if known_replica.available and (did, rse) not in spoilt
             ]
-            yield _bad_replica(seen, others, in_conflict=_conflict(record, again) is not None)
+            reason = self._unmarkable(replica, there, others, kept=(did, replica.rse) in locks)
+            yield _bad_replica(replica, looked, others, reason)
+
+    def _unmarkable(
+        self, replica: Replica, known: KnownFile, others: Sequence[str], *, kept: bool
+    ) -> str | None:
+        """Why a replica is not to be declared bad, and what else to do; None if it may be."""
+        record = replica.record
+        at_upload = replica.rse == record.upload_rse
+        if replica.rse not in record.replicas or (record.adopted and at_upload):
+            return "it is not on record as ours: tell those who look after that RSE"
+        if conflict(known, record) is not None:
+            return "first mend what the catalogue says of its content"
+        if not kept:
+            return (
+                f"no rule of account {self._plan.account} holds it there, so Rucio would make none "
+                "anew: run the campaign again, it asks for the rule; then audit it again"
+            )
+        if not others:
+            return f"no other replica is left to make it from; {_about_source(record)}"
+        return None
 
     def _look(self, records: Iterable[FileRecord], known: Known) -> list[Seen]:
         replicas: list[Replica] = []
@@ -201,8 +254,6 @@ class LookAtFiles:
                 elif replica.available:
                     error = StorageRefused(f"RSE {rse} offers no way to read {record.did}")
                     self._unseen.add(rse, error)
-        if self._plan.checksums:
-            self._reader.prepare()
         self.replicas += len(replicas)
         with ThreadPoolExecutor(self._plan.workers, thread_name_prefix="audit") as pool:
             return list(pool.map(self._seen, replicas))
@@ -210,23 +261,19 @@ class LookAtFiles:
     def _seen(self, replica: Replica) -> Seen:
         self._world.clock.check()
         if replica.record.measure is None:
-            return Seen(replica, "")
-        wanted, read = replica.record.measure, self._plan.checksums
+            return Seen(replica, Looked(there=True))
         error: StorageError | None = self._unseen.away(replica.rse)
         if error is None:
             try:
-                found = difference(self._reader, replica.rse, replica.pfn, wanted, read=read)
+                return Seen(replica, self._look_at(replica, replica.record.measure))
             except StorageError as told:
                 error = told
-            else:
-                return Seen(replica, found)
         self._unseen.add(replica.rse, error)
         return Seen(replica, error)
 
-
-def _conflict(record: FileRecord, known: Known) -> str | None:
-    found = known.get(record.did)
-    return found.conflict(record.measure) if found and record.measure else None
+    def _look_at(self, replica: Replica, wanted: Measure) -> Looked:
+        read = self._plan.checksums
+        return look_at(self._world.storage, replica.rse, replica.pfn, wanted, read=read)
 
 
 def _is_available(replica: Replica, known: Known) -> bool:
@@ -235,43 +282,35 @@ def _is_available(replica: Replica, known: Known) -> bool:
     return there is not None and there.available
 
 
-def _bad_replica(seen: Seen, others: Sequence[str], *, in_conflict: bool) -> Finding:
-    replica, record = seen.replica, seen.replica.record
-    ours = replica.rse in record.replicas and not (
-        record.adopted and replica.rse == record.upload_rse
-    )
-    if not ours:
-        hint = "it is not on record as ours: tell those who look after that RSE"
-    elif in_conflict:
-        hint = "first mend what the catalogue says of its content"
-    else:
-        hint = f"no other replica is left to make it from; {_about_source(record)}"
-    repair = Repair.MARK_BAD if ours and others and not in_conflict else None
-    lost = seen.difference is None
+def _bad_replica(
+    replica: Replica, looked: Looked, others: Sequence[str], reason: str | None
+) -> Finding:
+    there, expected = f"nothing at {replica.pfn}", "the replica that the catalogue calls AVAILABLE"
+    if looked.difference is not None:
+        there, expected = looked.difference.there, looked.difference.expected
     return Finding(
-        Kind.LOST if lost else Kind.CORRUPT,
-        record.did,
-        there=f"nothing at {replica.pfn}" if lost else str(seen.difference),
-        expected="the replica that the catalogue calls AVAILABLE"
-        if lost
-        else "the bytes that were injected",
+        Kind.CORRUPT if looked.there else Kind.LOST,
+        replica.record.did,
+        there=there,
+        expected=expected,
         evidence=f"others that are AVAILABLE: {', '.join(others) or 'none'}",
         rse=replica.rse,
         pfn=replica.pfn,
-        repair=repair,
-        hint=None if repair else hint,
+        repair=Repair.MARK_BAD if reason is None else None,
+        hint=reason,
     )
 
 
-def _awaited(record: FileRecord, rse: str, state: ReplicaState) -> Finding:
+def _awaited(record: FileRecord, rse: str, state: ReplicaState, lock: LockState) -> Finding:
+    why, todo = AS_LOCKED[lock]
     return Finding(
         Kind.AWAITED,
         record.did,
         there=f"a replica that is {state}",
         expected="an AVAILABLE replica",
-        evidence=f"a rule of {record.dataset} is bringing it",
+        evidence=why.format(f"a rule of {record.dataset}"),
         rse=rse,
-        hint="let Rucio work, then run the audit again",
+        hint=todo,
     )
 
 

@@ -87,6 +87,12 @@ class Looked:
     replicas: int = 0
     not_listed: tuple[str, ...] = ()
     """RSEs whose storage cannot be listed: dark files there would go unseen."""
+    waiting: int = 0
+    """Files that are not VERIFIED yet: the campaign has not finished with them."""
+    set_aside: int = 0
+    """Files that are QUARANTINED."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """The PFN of a replica that was there, by RSE: where none was, the storage may be another."""
 
 
 @dataclass(slots=True)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import pairwise
 
 from rucio_inject.audit.files import ATTACHED
 from rucio_inject.audit.findings import Finding, Kind, Repair
-from rucio_inject.audit.reading import batches, reached_state
+from rucio_inject.audit.reading import batches, counted, reached_state
 from rucio_inject.audit.world import Plan, World
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import NotFound
-from rucio_inject.domain.injection import RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.ports import KnownCollection
 
 SHOWN = 3
 IN_TROUBLE = frozenset({RuleState.STUCK, RuleState.SUSPENDED, RuleState.WAITING_APPROVAL})
+# Rucio sets a dataset aside for up to ten minutes if it met somebody's change of its rules.
+MOMENTS = timedelta(minutes=15)
 AGAIN = "run the campaign again: it asks for it"
 
 Chains = Mapping[DID, tuple[DID, ...]]
@@ -30,6 +34,8 @@ class LookAtCollections:
         self._world = world
         self._made = world.ledger.collections()
         self._held: dict[DID, frozenset[DID] | None] = {}
+        self.detached: set[DID] = set()
+        """Files that are not in their datasets, so that no rule holds them."""
 
     def findings(self, chains: Chains) -> Iterator[Finding]:
         """What is wrong with datasets that have files in them, by the record, and with the
@@ -78,6 +84,7 @@ class LookAtCollections:
         for record in self._world.ledger.files(dataset=dataset):
             ours.add(record.did)
             if reached_state(record) in ATTACHED and record.did not in held:
+                self.detached.add(record.did)
                 yield _detached(record.did, dataset)
         strangers = sorted(held - ours)
         if strangers and dataset in self._made:
@@ -85,7 +92,7 @@ class LookAtCollections:
             yield Finding(
                 Kind.DATASET,
                 dataset,
-                there=f"{len(strangers)} files that are not on record",
+                there=f"{counted(len(strangers), 'file')} not on record",
                 expected="the files of this campaign alone",
                 evidence=f"{first}{' …' if strangers[SHOWN:] else ''}",
                 hint="its rules bring them, too, and are never given their end: whose are they?",
@@ -142,9 +149,11 @@ def _detached(did: DID, parent: DID) -> Finding:
 class LookAtRules:
     """Compares the rules on record with the account's rules on our datasets."""
 
-    def __init__(self, world: World, plan: Plan) -> None:
+    def __init__(self, world: World, plan: Plan, detached: Collection[DID]) -> None:
+        """`detached`: files that are told already as not in their datasets."""
         self._world = world
         self._plan = plan
+        self._detached = detached
         self._made = world.ledger.collections()
         self._ending = world.ending()
 
@@ -185,6 +194,44 @@ class LookAtRules:
             )
         if view.state in IN_TROUBLE:
             yield self._in_trouble(rule, view)
+        if there == wanted:
+            yield from self._unlocked(rule, view)
+
+    def _unlocked(self, rule: RuleRecord, view: RuleView) -> Iterator[Finding]:
+        """Files that the rule does not hold: neither brought nor kept, whatever its state says."""
+        locks = view.locks_ok + view.locks_replicating + view.locks_stuck
+        if not locks and view.state in IN_TROUBLE:
+            # Why it has none is told with its state.
+            return
+        counts = self._world.ledger.counts(dataset=rule.dataset)
+        inside = sum(counts.get(state, 0) for state in ATTACHED)
+        # How far those have come that were set aside is told file by file.
+        if locks == inside * rule.copies and not counts.get(FileState.QUARANTINED):
+            return
+        held = Counter(lock.did for lock in self._world.catalogue.locks(rule.rule_id))
+        if locks and not held:
+            # It ended since it was listed.
+            return
+        for record in self._world.ledger.files(dataset=rule.dataset):
+            attached = reached_state(record) in ATTACHED and record.did not in self._detached
+            if attached and held[record.did] < rule.copies:
+                yield self._not_held(record, rule, held[record.did])
+
+    def _not_held(self, record: FileRecord, rule: RuleRecord, locks: int) -> Finding:
+        at_upload = record.replicas.get(record.upload_rse or "")
+        since = max(rule.made_at, (at_upload and at_upload.registered_at) or record.found_at)
+        moments_ago = self._world.clock.now() - since < MOMENTS
+        return Finding(
+            Kind.AWAITED if moments_ago else Kind.RULE,
+            record.did,
+            there=f"{counted(locks, 'lock') if locks else 'no lock'} of rule {rule.rule_id} on it",
+            expected=f"one for each copy: {_copies(rule)}",
+            evidence=f"on {rule.dataset}, by the rule's locks",
+            hint="let Rucio work, then run the audit again"
+            if moments_ago
+            else "the rule does not keep it: is Rucio's judge-evaluator at work? it may have set "
+            "the dataset aside for some minutes",
+        )
 
     def _in_trouble(self, rule: RuleRecord, view: RuleView) -> Finding:
         try:

@@ -1,19 +1,17 @@
-"""Replicas read back for an audit, and what can be said of them without reading."""
+"""Replicas held against what is on record, and many files looked up at once."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from rucio_inject.domain.checksum import Measure
-from rucio_inject.domain.errors import StorageRefused
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import CatalogueRefused, InjectError, NotFound, NotPermitted
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.ports import Storage
+from rucio_inject.ports import Catalogue, KnownFile, Storage
 
 T = TypeVar("T")
 
@@ -28,70 +26,96 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+def counted(count: int, what: str) -> str:
+    """A count with its noun, as in 1 file or 14 files."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def reached_state(record: FileRecord) -> FileState:
     """How far a file has come; one that was set aside had come from somewhere."""
     return record.failure.came_from if record.failure else record.state
 
 
-class Reader:
-    """Reads replicas back into a folder of its own, which is there only while it is needed."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How bytes differ from those that were measured, in words: what is there, and what should
+    be."""
 
-    def __init__(self, storage: Storage, folder: Path) -> None:
-        """`folder` holds the copies: one for each thread, and not for long."""
-        self.storage = storage
-        self._folder = folder
-        self._made: TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Self:
-        """Make nothing yet."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove the folder, with whatever is in it."""
-        if self._made is not None:
-            self._made.cleanup()
-
-    def prepare(self) -> None:
-        """Make the folder; before threads read. StorageRefused if the disk does not let us."""
-        if self._made is None:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._made = TemporaryDirectory(prefix="audit-", dir=self._folder)
-            except OSError as error:
-                raise StorageRefused(
-                    f"cannot make a folder for what is read back: {error}",
-                    hint="make room, or name another output folder",
-                ) from error
-
-    def measure(self, rse: str, pfn: str) -> Measure:
-        """Read a replica back, whole. Raises what `Storage.get` raises."""
-        assert self._made is not None
-        copy = Path(self._made.name) / hashlib.sha256(f"{rse} {pfn}".encode()).hexdigest()
-        try:
-            return self.storage.get(rse, pfn, copy)
-        finally:
-            copy.unlink(missing_ok=True)
+    there: str
+    expected: str
 
 
-def difference(reader: Reader, rse: str, pfn: str, wanted: Measure, *, read: bool) -> str | None:
-    """How a replica differs from what it should be, in words: empty if it does not, None if it is
-    not there.
+def compared(
+    wanted: Measure, size: int | None, adler32: str | None, md5: str | None
+) -> Difference | None:
+    """What is known of some bytes, None where it is not, against a measure; None if they agree as
+    far as that goes. Bytes of another size have other checksums: those are not told then."""
+    if size not in {None, wanted.size}:
+        return Difference(f"{size:,} B", f"{wanted.size:,} B (as injected)")
+    pairs = (("adler32", adler32, wanted.adler32), ("md5", md5, wanted.md5))
+    other = [(what, there, mine) for what, there, mine in pairs if there not in {None, mine}]
+    if not other:
+        return None
+    return Difference(
+        ", ".join(f"{what} {there}" for what, there, _ in other),
+        ", ".join(f"{what} {mine}" for what, _, mine in other) + " (as injected)",
+    )
+
+
+def differs(wanted: Measure, found: Measure) -> Difference | None:
+    """How bytes that were read differ from those that were measured; None if they are the same."""
+    return compared(wanted, found.size, found.adler32, found.md5)
+
+
+def conflict(known: KnownFile | None, record: FileRecord) -> Difference | None:
+    """How the catalogue's size and checksums differ from those on record; None if they agree, or
+    one of both is not there."""
+    if known is None or record.measure is None:
+        return None
+    return compared(record.measure, known.size, known.adler32, known.md5)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What came of looking at a replica: whether it is there, and how it differs."""
+
+    there: bool
+    difference: Difference | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether it is there, and no difference was found."""
+        return self.there and self.difference is None
+
+
+def look_at(storage: Storage, rse: str, pfn: str, wanted: Measure, *, read: bool) -> Looked:
+    """Look at a replica. Raises what `Storage.stat` and `Storage.measure` raise.
 
     Without `read` only what the storage tells of it counts. A storage's own checksum saves the
     reading.
     """
-    found = reader.storage.stat(rse, pfn)
+    found = storage.stat(rse, pfn)
     if found is None:
-        return None
-    if found.size is not None and found.size != wanted.size:
-        return f"size: {wanted.size} != {found.size}"
-    if found.adler32 is not None and found.adler32 != wanted.adler32:
-        return f"adler32: {wanted.adler32} != {found.adler32}"
-    if not read or found.adler32 is not None:
-        return ""
-    return ", ".join(wanted.differences(reader.measure(rse, pfn)))
+        return Looked(there=False)
+    difference = compared(wanted, found.size, found.adler32, None)
+    if difference is None and read and found.adler32 is None:
+        difference = differs(wanted, storage.measure(rse, pfn))
+    return Looked(there=True, difference=difference)
+
+
+def look_up_each(
+    catalogue: Catalogue, dids: Sequence[DID]
+) -> tuple[Mapping[DID, KnownFile], Mapping[DID, InjectError]]:
+    """What the catalogue knows of some files, and those that it refuses to be asked about: if it
+    refuses some together they are asked about by halves, so that one spoils no other."""
+    if not dids:
+        return {}, {}
+    try:
+        return catalogue.look_up(dids), {}
+    except (NotFound, NotPermitted, CatalogueRefused) as error:
+        if len(dids) == 1:
+            return {}, {dids[0]: error}
+    middle = len(dids) // 2
+    known, refused = look_up_each(catalogue, dids[:middle])
+    others, other_refused = look_up_each(catalogue, dids[middle:])
+    return {**known, **others}, {**refused, **other_refused}

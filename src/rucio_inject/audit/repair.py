@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from rucio_inject.audit.files import IN_LAKE
 from rucio_inject.audit.findings import Finding, Kind, Repair, Repaired, Report
-from rucio_inject.audit.reading import Reader, batches, difference, reached_state
+from rucio_inject.audit.locked import Locks
+from rucio_inject.audit.reading import (
+    Looked,
+    batches,
+    conflict,
+    differs,
+    look_at,
+    reached_state,
+)
 from rucio_inject.audit.storages import is_our_partial, is_our_rest
 from rucio_inject.audit.world import Plan, World
 from rucio_inject.domain.checksum import Measure
@@ -21,15 +29,20 @@ from rucio_inject.domain.errors import (
     QuotaExceeded,
     StorageError,
 )
-from rucio_inject.domain.facts import RepairAsked, RepairMade
-from rucio_inject.domain.injection import FileRecord
+from rucio_inject.domain.facts import Fact, FileSetBack, RepairAsked, RepairMade
+from rucio_inject.domain.injection import BACK, FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import KnownFile, NewFile
 
 REFUSALS = (NotFound, NotPermitted, QuotaExceeded, CatalogueRefused, StorageError)
 """What concerns one repair, or this account: others are tried all the same."""
-# Bytes first, then what they are in, then what takes them elsewhere.
-ORDER = (Repair.REGISTER, Repair.ATTACH, Repair.KEEP_RULE, Repair.MARK_BAD, Repair.REMOVE)
+# Bytes first, then what keeps them. Rules are changed before anything is attached: where Rucio's
+# evaluator meets a change of a rule it sets the dataset aside for minutes.
+ORDER = (Repair.REGISTER, Repair.KEEP_RULE, Repair.ATTACH, Repair.MARK_BAD, Repair.REMOVE)
+AS_ROOT = (
+    "sign in as an account that may, for this repair: --account root; on an embedded lake: "
+    'eval "$(rucio-inject lake env --account root)"'
+)
 
 
 class RepairRefused(Exception):
@@ -42,10 +55,11 @@ class MakeRepairs:
     The ledger must be held: nobody else may work on the campaign meanwhile.
     """
 
-    def __init__(self, world: World, plan: Plan, reader: Reader) -> None:
+    def __init__(self, world: World, plan: Plan) -> None:
         self._world = world
         self._plan = plan
-        self._reader = reader
+        self._locks = Locks(world, plan)
+        self._shown: Mapping[str, str] = {}
         self._work: dict[Repair, Callable[[Sequence[Finding]], None]] = {
             Repair.REGISTER: self._register,
             Repair.ATTACH: self._attach,
@@ -63,7 +77,7 @@ class MakeRepairs:
 
     def run(self, report: Report) -> Iterator[Repaired]:
         """Make the repairs; yields what came of each, some at a time."""
-        self._reader.prepare()
+        self._shown = report.looked.shown
         found = report.repairable()
         for repair in ORDER:
             # Together what one call can do.
@@ -95,21 +109,25 @@ class MakeRepairs:
             ]
         )
         made = list(_each(ready, self._work[repair]))
-        now = self._world.clock.now()
-        self._world.ledger.record(
-            [
-                RepairMade(
-                    at=now,
-                    finding=outcome.finding.kind,
-                    subject=outcome.finding.subject,
-                    rse=outcome.finding.rse,
-                    repair=repair,
-                    error=outcome.error,
-                )
-                for outcome in made
-            ]
-        )
+        self._world.ledger.record([fact for outcome in made for fact in self._outcome(outcome)])
         return [*refused, *made]
+
+    def _outcome(self, outcome: Repaired) -> Iterator[Fact]:
+        finding, now = outcome.finding, self._world.clock.now()
+        yield RepairMade(
+            at=now,
+            finding=finding.kind,
+            subject=finding.subject,
+            rse=finding.rse,
+            repair=str(finding.repair),
+            error=outcome.error,
+        )
+        if finding.repair is Repair.MARK_BAD and outcome.error is None:
+            # What was read of it is no proof of the one that Rucio makes.
+            record, back = self._world.ledger.file(_did(finding)), FileState.REPLICATING
+            if record is not None and back in BACK.get(record.state, ()):
+                why = f"its replica at {finding.rse} was {finding.kind}, and is made anew"
+                yield FileSetBack(at=now, did=record.did, state=back, reason=why)
 
     def _checked(self, repair: Repair, finding: Finding) -> Repaired:
         try:
@@ -130,17 +148,23 @@ class MakeRepairs:
         return self._world.catalogue.look_up([did]).get(did)
 
     def _check_register(self, finding: Finding) -> None:
-        _, measure = self._record(finding)
+        record, measure = self._record(finding)
         did, rse, pfn = _did(finding), str(finding.rse), str(finding.pfn)
         known = self._known(did)
         if known is not None and rse in known.replicas:
             raise RepairRefused("the catalogue has a replica there by now")
-        if known is not None and (conflict := known.conflict(measure)):
-            raise RepairRefused(f"the catalogue has other content: {conflict}")
+        _refuse_conflict(known, record)
         if self._world.storage.taken(rse, did) != pfn:
             raise RepairRefused(f"Rucio would look for it elsewhere than at {pfn}")
-        if differs := measure.differences(self._reader.measure(rse, pfn)):
-            raise RepairRefused(f"its bytes are not those on record ({', '.join(differs)})")
+        self._refuse_other_bytes(rse, pfn, measure)
+
+    def _refuse_other_bytes(self, rse: str, pfn: str, measure: Measure) -> None:
+        other = differs(measure, self._world.storage.measure(rse, pfn))
+        if other is not None:
+            raise RepairRefused(
+                f"its bytes are not those on record: there: {other.there}; "
+                f"should be: {other.expected}"
+            )
 
     def _register(self, findings: Sequence[Finding]) -> None:
         records = [self._record(finding) for finding in findings]
@@ -186,11 +210,14 @@ class MakeRepairs:
         replica = known.replicas.get(rse) if known else None
         if known is None or replica is None or not replica.available or replica.pfn is None:
             raise RepairRefused("the catalogue does not call it AVAILABLE any more")
-        if conflict := known.conflict(measure):
-            raise RepairRefused(f"the catalogue has other content: {conflict}")
-        read = finding.kind is Kind.CORRUPT
-        if difference(self._reader, rse, replica.pfn, measure, read=read) == "":
+        _refuse_conflict(known, record)
+        if (record.did, rse) not in self._locks.of([record]):
+            raise RepairRefused("no rule of ours holds it there: Rucio would make none anew")
+        looked = self._look_again(rse, replica.pfn, measure, finding)
+        if looked.good:
             raise RepairRefused("the replica is good by now")
+        if not looked.there:
+            self._refuse_unmounted(rse)
         if not any(
             self._is_good(known, other, measure) for other in known.replicas if other != rse
         ):
@@ -198,12 +225,22 @@ class MakeRepairs:
                 "no other replica could be read back and is good: it may be the last"
             )
 
+    def _look_again(self, rse: str, pfn: str, measure: Measure, finding: Finding) -> Looked:
+        read = finding.kind is Kind.CORRUPT
+        return look_at(self._world.storage, rse, pfn, measure, read=read)
+
+    def _refuse_unmounted(self, rse: str) -> None:
+        """Where what was there a moment ago is not there either, the storage has gone away."""
+        pfn = self._shown.get(rse)
+        if pfn is None or not self._world.storage.exists(rse, pfn):
+            raise RepairRefused(f"{rse} shows nothing that was there: is it mounted?")
+
     def _is_good(self, known: KnownFile, rse: str, measure: Measure) -> bool:
         replica = known.replicas[rse]
         if not replica.available or replica.pfn is None:
             return False
         try:
-            return self._reader.measure(rse, replica.pfn) == measure
+            return self._world.storage.measure(rse, replica.pfn) == measure
         except StorageError:
             # What cannot be read is no proof; another one may be.
             return False
@@ -214,19 +251,21 @@ class MakeRepairs:
         self._world.catalogue.mark_bad(str(findings[0].rse), dids, reason)
 
     def _check_remove(self, finding: Finding) -> None:
-        did, rse = _did(finding), str(finding.rse)
+        did, rse, pfn = _did(finding), str(finding.rse), str(finding.pfn)
         record = self._world.ledger.file(did)
-        stored = self._world.storage.stat(rse, str(finding.pfn))
-        if stored is None:
+        if self._world.storage.stat(rse, pfn) is None:
             raise RepairRefused("it is gone by now")
-        if self._world.storage.taken(rse, did) != finding.pfn:
+        if self._world.storage.taken(rse, did) != pfn:
             # Not the place of a replica: a partial file.
             if not is_our_partial(rse, record):
                 raise RepairRefused("the record has changed since")
             return
         known = self._known(did)
-        if (known is not None and rse in known.replicas) or not is_our_rest(rse, record):
-            raise RepairRefused("it is a replica by now, or may be somebody else's")
+        if record is None or record.measure is None or not is_our_rest(rse, record):
+            raise RepairRefused("by the record it may be somebody else's")
+        if known is not None and rse in known.replicas:
+            raise RepairRefused("it is a replica by now")
+        self._refuse_other_bytes(rse, pfn, record.measure)
 
     def _remove(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
@@ -248,13 +287,20 @@ def _each(
     except REFUSALS as error:
         # Whoever may not do it may do it for none of them.
         if len(findings) == 1 or isinstance(error, NotPermitted):
-            return [Repaired(finding, _told(error)) for finding in findings]
+            return [Repaired(finding, _told(error, finding)) for finding in findings]
         return [outcome for finding in findings for outcome in _each([finding], work)]
     return [Repaired(finding) for finding in findings]
 
 
-def _told(error: InjectError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint else error.message
+def _told(error: InjectError, finding: Finding) -> str:
+    marking = isinstance(error, NotPermitted) and finding.repair is Repair.MARK_BAD
+    hint = AS_ROOT if marking else error.hint
+    return f"{error.message} ({hint})" if hint else error.message
+
+
+def _refuse_conflict(known: KnownFile | None, record: FileRecord) -> None:
+    if (other := conflict(known, record)) is not None:
+        raise RepairRefused(f"the catalogue has other content: {other.there}")
 
 
 def _did(finding: Finding) -> DID:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from rucio_inject.audit.files import IN_LAKE
 from rucio_inject.audit.findings import Finding, Kind, Repair
-from rucio_inject.audit.reading import batches, reached_state
+from rucio_inject.audit.reading import (
+    Difference,
+    batches,
+    compared,
+    differs,
+    look_up_each,
+    reached_state,
+)
 from rucio_inject.audit.world import Plan, Unseen, World
 from rucio_inject.domain.errors import SourceUnreadable, StorageError
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import StoredFile
 
-UNFINISHED = frozenset({FileState.MEASURED, FileState.UPLOADED})
+UPLOADING = frozenset({FileState.FOUND, FileState.MEASURED})
+"""States in which an upload that was begun may have been killed."""
+UNFINISHED = UPLOADING | {FileState.UPLOADED}
+# No upload writes nothing for so long: a partial file that is younger may be a live one's.
+OLD = timedelta(hours=1)
 
 
 class LookForDarkFiles:
@@ -43,25 +55,56 @@ class LookForDarkFiles:
 
     def _dark(self, rse: str, stored: Sequence[StoredFile]) -> Iterator[Finding]:
         asked = [file.did for file in stored if file.did is not None and not file.partial]
-        known = self._world.catalogue.look_up(asked) if asked else {}
+        known, refused = look_up_each(self._world.catalogue, asked)
         for file in stored:
             found = known.get(file.did) if file.did is not None and not file.partial else None
-            if found is None or rse not in found.replicas:
-                record = self._world.ledger.file(file.did) if file.did is not None else None
-                finding = _partial(rse, file, record) if file.partial else _whole(rse, file, record)
-                if finding is not None:
-                    yield finding
+            if found is not None and rse in found.replicas:
+                continue
+            record = self._world.ledger.file(file.did) if file.did is not None else None
+            if file.partial:
+                yield self._partial(rse, file, record)
+            elif file.did is not None and file.did in refused:
+                why = f"Rucio does not tell: {refused[file.did].message}"
+                yield _found(rse, file, "a file that may be no replica", why)
+            elif (finding := _whole(rse, file, record)) is not None:
+                yield finding
+
+    def _partial(self, rse: str, file: StoredFile, record: FileRecord | None) -> Finding:
+        old = file.modified is not None and self._world.clock.now() - file.modified > OLD
+        if not is_our_partial(rse, record):
+            what = "a partial upload: ours perhaps, or of another campaign"
+            return _found(rse, file, what, "no upload of ours to there is open on record")
+        if not old:
+            what = "a partial upload: ours perhaps, and perhaps it goes on"
+            why = "the record says that an upload of its file was begun there"
+            hint = "look again when it was not written to for an hour"
+            return _found(rse, file, what, why, hint=hint)
+        return _found(
+            rse,
+            file,
+            "part of an upload of ours that did not end",
+            "the record says that an upload of its file was begun there, and nobody has written "
+            "to it for an hour",
+            repair=Repair.REMOVE,
+        )
 
 
 def is_our_partial(rse: str, record: FileRecord | None) -> bool:
-    """Whether a partial file on an RSE is of an upload of ours."""
-    return record is not None and record.upload_rse == rse and not record.adopted
+    """Whether a partial file on an RSE may be of an upload of ours that was killed.
+
+    Once the file has come further, its upload has ended: another campaign may be storing the same
+    DID.
+    """
+    if record is None or record.adopted or record.upload_begun_at is None:
+        return False
+    return record.upload_rse == rse and reached_state(record) in UPLOADING
 
 
 def is_our_rest(rse: str, record: FileRecord | None) -> bool:
     """Whether a whole file on an RSE, unknown to the catalogue, is what we uploaded and ended.
 
-    Once it was confirmed gone, whatever lies there was put there by others.
+    Once it was confirmed gone, whatever lies there was put there by others. The record alone does
+    not tell whose bytes they are: those are to be compared, too.
     """
     if record is None or record.adopted or record.upload_begun_at is None:
         return False
@@ -70,25 +113,15 @@ def is_our_rest(rse: str, record: FileRecord | None) -> bool:
     return begun_here and record.state is FileState.EXPIRING
 
 
-def _partial(rse: str, file: StoredFile, record: FileRecord | None) -> Finding:
-    ours = is_our_partial(rse, record)
-    return _found(
-        rse,
-        file,
-        "part of an upload of ours that did not end" if ours else "part of an upload of others",
-        "the record says that an upload of its file was begun there, or it goes on just now"
-        if ours
-        else "its file is not on record as uploaded there",
-        repair=Repair.REMOVE if ours else None,
-    )
-
-
 def _whole(rse: str, file: StoredFile, record: FileRecord | None) -> Finding | None:
     state = reached_state(record) if record is not None else None
     if record is not None and state in IN_LAKE and rse in record.replicas:
         # The catalogue lacks what was proved: told as missing.
         return None
-    if is_our_rest(rse, record):
+    if record is not None and is_our_rest(rse, record):
+        if record.measure is None or compared(record.measure, file.size, file.adler32, None):
+            what = "a file of others, where one of ours was"
+            return _found(rse, file, what, "its bytes are not those on record")
         why = "it was uploaded there, its end was asked for, and the catalogue has forgotten it"
         return _found(rse, file, "what is left of a file of ours", why, repair=Repair.REMOVE)
     begun = record is not None and record.upload_begun_at is not None and record.upload_rse == rse
@@ -112,7 +145,7 @@ def _found(
     repair: Repair | None = None,
     hint: str | None = "look at it; nobody but its owner should remove it",
 ) -> Finding:
-    size = "" if file.size is None else f" ({file.size} bytes)"
+    size = "" if file.size is None else f" ({file.size:,} B)"
     return Finding(
         Kind.DARK,
         file.did,
@@ -162,24 +195,22 @@ class LookAtSources:
         if not path.exists():
             hint = "it was not removed by rucio-inject; the lake's replicas may be the only copies"
             return "no file", "the source file, which was kept", hint
-        difference = self._difference(record, path)
-        if difference:
+        try:
+            difference = self._difference(record, path)
+        except SourceUnreadable as error:
+            return error.message, "a source that can be read", error.hint or "mend it"
+        if difference is not None:
             hint = "give new content a name of its own: it is not what is in the lake"
-            return difference, "the bytes that were measured", hint
+            return difference.there, difference.expected, hint
         return None
 
-    def _difference(self, record: FileRecord, path: Path) -> str:
+    def _difference(self, record: FileRecord, path: Path) -> Difference | None:
         if record.measure is None:
-            return ""
-        size = path.stat().st_size
-        if size != record.measure.size:
-            return f"size: {record.measure.size} != {size}"
-        if not self._plan.checksums:
-            return ""
-        try:
-            return ", ".join(record.measure.differences(measure_file(path)))
-        except SourceUnreadable as error:
-            return error.message
+            return None
+        by_size = compared(record.measure, path.stat().st_size, None, None)
+        if by_size is not None or not self._plan.checksums:
+            return by_size
+        return differs(record.measure, measure_file(path))
 
 
 def _freed_and_there(path: Path) -> tuple[str, str, str]:

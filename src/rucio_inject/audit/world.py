@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 
 from rucio_inject.audit.findings import Finding, Kind
+from rucio_inject.audit.reading import counted
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import StorageError, StorageUnavailable
 from rucio_inject.ports import Catalogue, Clock, Ledger, Storage
@@ -30,12 +30,11 @@ class World:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is audited. `account` is whose rules are looked at; `checksums`: every replica is read
-    back; `folder` takes what is read back, `workers` files at a time."""
+    back, `workers` files at a time."""
 
     scope: str
     account: str
     upload_rse: str
-    folder: Path
     workers: int = 4
     checksums: bool = False
 
@@ -48,10 +47,10 @@ class Unseen:
         self._first: dict[str, StorageError] = {}
         self._lock = Lock()
 
-    def add(self, rse: str, error: StorageError) -> None:
-        """Something on an RSE could not be looked at."""
+    def add(self, rse: str, error: StorageError, count: int = 1) -> None:
+        """So many things on an RSE could not be looked at."""
         with self._lock:
-            self._counts[rse] = self._counts.get(rse, 0) + 1
+            self._counts[rse] = self._counts.get(rse, 0) + count
             if rse not in self._first or isinstance(error, StorageUnavailable):
                 self._first[rse] = error
 
@@ -67,7 +66,7 @@ class Unseen:
             yield Finding(
                 Kind.UNSEEN,
                 None,
-                there=f"{count} places that could not be looked at",
+                there=f"{counted(count, 'place')} that could not be looked at",
                 expected="a storage that answers",
                 evidence=error.message,
                 rse=rse,

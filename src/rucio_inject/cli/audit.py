@@ -85,8 +85,8 @@ def audit(
 
     \b
     Exit codes: 0 all is as it should be; 4 lost, corrupt or other content;
-    3 other findings; 5 only what Rucio is bringing, or a storage that did not
-    answer. After --fix by what is left.
+    3 other findings; 5 only what Rucio is bringing, files that wait, or a
+    storage that did not answer. After --fix by what is left.
     """
     campaign = relocated(file, output)
     sign_in = with_password(sign_in.for_account(campaign.account))
@@ -156,7 +156,6 @@ def _plan(campaign: Campaign, catalogue: Catalogue, *, checksums: bool) -> Plan:
         scope=campaign.scope,
         account=account,
         upload_rse=campaign.upload.rse,
-        folder=campaign.output_folder.absolute(),
         workers=campaign.access.workers,
         checksums=checksums,
     )
@@ -187,7 +186,7 @@ def of_report(report: Report) -> ExitCode:
         return ExitCode.CHECKSUM
     if kinds - PASSING:
         return ExitCode.FILES_FAILED
-    return ExitCode.LATER if kinds else ExitCode.DONE
+    return ExitCode.LATER if kinds or report.looked.waiting else ExitCode.DONE
 
 
 def as_text(report: Report, title: str) -> Iterator[str]:
@@ -230,8 +229,9 @@ def conclusion(done: Audited) -> Iterator[str]:
             yield f"{plural(repairable, 'finding')} can be repaired safely: give --fix"
         elif done.found.counts:
             yield "nothing of it can be repaired here: see the hints"
-        else:
+        elif not done.found.looked.waiting:
             yield "all is as it should be" + ("" if done.checksums else " (sizes, no checksums)")
+        yield from _not_finished(done.found)
         return
     made = [repaired for repaired in done.repaired if repaired.error is None]
     yield ""
@@ -243,6 +243,17 @@ def conclusion(done: Audited) -> Iterator[str]:
         yield f"      {repaired.error}"
     yield ""
     yield from as_text(done.left, "left")
+    yield from _not_finished(done.left)
+
+
+def _not_finished(report: Report) -> Iterator[str]:
+    """Files that the campaign is not through with, though nothing need be wrong with them."""
+    waiting, aside = report.looked.waiting, report.looked.set_aside
+    if waiting:
+        verb = "waits" if waiting == 1 else "wait"
+        yield f"not finished: {plural(waiting, 'file')} {verb}: run the campaign again"
+    if aside:
+        yield f"{plural(aside, 'file')} set aside: rucio-inject status tells why"
 
 
 def as_json(done: Audited) -> dict[str, Any]:
@@ -265,6 +276,8 @@ def _report(report: Report) -> Mapping[str, Any]:
         "files": report.looked.files,
         "replicas": report.looked.replicas,
         "not_listed": list(report.looked.not_listed),
+        "waiting": report.looked.waiting,
+        "set_aside": report.looked.set_aside,
         "counts": {str(kind): report.counts[kind] for kind in Kind if report.counts[kind]},
         "findings": [_finding(f) for kind in Kind for f in report.kept.get(kind, ())],
     }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.names.placement import GENERIC_NAME, NAME_LENGTH
 from rucio_inject.ports import StoredFile
 from rucio_inject.rucio.errors import storage_errors
 
@@ -32,11 +34,16 @@ def walk(folder: str) -> Iterator[tuple[str, int]]:
 
     OSError if a part of it cannot be looked into: a count without it would be wrong.
     """
+    for path, found in _walk(folder):
+        yield path, found.st_size
+
+
+def _walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     for place, _, names in os.walk(folder, onerror=_unless_gone):
         for name in names:
             path = f"{place}/{name}"
             try:
-                yield path, os.lstat(path).st_size
+                yield path, os.lstat(path)
             except FileNotFoundError:
                 continue
 
@@ -54,16 +61,28 @@ def listed(
     """Files below the place of a scope; `levels` of folders are between it and a DID's name."""
     folder = urlsplit(folder_pfn).path
     with storage_errors(doing):
-        for path, size in walk(folder):
+        for path, found in _walk(folder):
             inside = path.removeprefix(folder)
             name = inside[1:].split("/", levels)[-1]
             pfn = folder_pfn + inside
             ours = _OUR_PARTIAL.fullmatch(name)
-            did = DID(scope, ours[1] if ours else name)
-            suffix = name.removeprefix(did.name)
-            known = did if _pfn(protocol, did) + suffix == pfn else None
-            partial = ours is not None and known is not None
-            yield StoredFile(pfn, size, did=known, partial=partial)
+            did = _did(scope, ours[1] if ours else name)
+            if did is not None and _pfn(protocol, did) + name.removeprefix(did.name) != pfn:
+                did = None
+            yield StoredFile(
+                pfn,
+                found.st_size,
+                did=did,
+                partial=ours is not None and did is not None,
+                modified=datetime.fromtimestamp(found.st_mtime, UTC),
+            )
+
+
+def _did(scope: str, name: str) -> DID | None:
+    """The DID of a name, if Rucio's generic schema takes it: whoever asks Rucio about another one
+    gets no answer for those that are asked for with it either."""
+    fits = len(name) <= NAME_LENGTH and GENERIC_NAME.fullmatch(name)
+    return DID(scope, name) if fits else None
 
 
 def _pfn(protocol: Any, did: DID) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
@@ -18,6 +19,7 @@ from rucio_inject.domain.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from rucio_inject.domain.names.placement import GENERIC_NAME
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Stored, StoredFile
 from rucio_inject.testing.lake_values import LakeRSE
@@ -32,6 +34,8 @@ class MemoryStorage:
 
     def __init__(self, lake: MemoryLake) -> None:
         self._lake = lake
+        self.modified: dict[str, datetime] = {}
+        """When files were written to last, by their PFNs, as far as a test says."""
 
     def taken(self, rse: str, did: DID) -> str | None:
         """See the port."""
@@ -103,7 +107,7 @@ class MemoryStorage:
             if rse in self._lake.unlistable:
                 return None
             sizes = {pfn: len(content) for pfn, content in storage.bytes.items()}
-        return _listed(pfn_of(rse, DID(scope, "")), scope, sizes)
+        return _listed(pfn_of(rse, DID(scope, "")), scope, sizes, self.modified)
 
     def remove(self, rse: str, pfn: str) -> None:
         """See the port."""
@@ -140,10 +144,19 @@ def _source(path: Path) -> bytes:
     return content
 
 
-def _listed(place: str, scope: str, sizes: Mapping[str, int]) -> Iterator[StoredFile]:
+def _listed(
+    place: str, scope: str, sizes: Mapping[str, int], modified: Mapping[str, datetime]
+) -> Iterator[StoredFile]:
     for pfn, size in sizes.items():
         if pfn.startswith(place):
             name = pfn.removeprefix(place)
             ours = _PARTIAL.fullmatch(name)
             did = DID(scope, ours[1] if ours else name)
-            yield StoredFile(pfn, size, did=did, partial=ours is not None)
+            fits = GENERIC_NAME.fullmatch(did.name) is not None
+            yield StoredFile(
+                pfn,
+                size,
+                did=did if fits else None,
+                partial=ours is not None and fits,
+                modified=modified.get(pfn),
+            )

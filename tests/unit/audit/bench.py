@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from tests.injection_world import NAMES, SCOPE, World, telescope_files
@@ -17,6 +18,7 @@ from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileState
 from rucio_inject.ports import NewFile
 from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.memory_daemons import pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
 from rucio_inject.testing.memory_ledger import MemoryLedger
 
@@ -58,7 +60,6 @@ class Bench:
             scope=SCOPE,
             account=self.world.lake.account,
             upload_rse="PIC-INJECT",
-            folder=self.world.folder / "out",
             workers=2,
             checksums=self.checksums,
         )
@@ -112,6 +113,20 @@ def rule_id(bench: Bench, dataset: DID, expression: str) -> str:
     rules = bench.lake.rules.items()
     (key,) = (k for k, r in rules if (r.did, r.request.rse_expression) == (dataset, expression))
     return key
+
+
+def partial(bench: Bench, *, hours: float = 2) -> str:
+    """Part of an upload that was killed, and the record of it; its PFN."""
+    pfn = pfn_of("PIC-INJECT", CRAB) + PARTIAL
+    bench.lake.rses["PIC-INJECT"].bytes[pfn] = b"eve"
+    bench.world.storage.modified[pfn] = bench.lake.clock.now() - timedelta(hours=hours)
+    bench.rewrite(CRAB, state=FileState.FOUND)
+    return pfn
+
+
+def unmounted(bench: Bench, rse: str) -> None:
+    """The folder of a storage is there, and nothing is mounted on it."""
+    bench.lake.rses[rse].bytes.clear()
 
 
 def left_behind(bench: Bench) -> None:

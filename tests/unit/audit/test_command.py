@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.injection_world import HOLDERS, NAMES, SCOPE
-from tests.unit.audit.bench import CRAB, PARTIAL, RUN, Bench, rule_id
+from tests.unit.audit.bench import CRAB, RUN, SIBLING, Bench, rule_id
 
 from rucio_inject.audit.findings import Finding, Kind, Report
 from rucio_inject.cli import audit as command
@@ -18,6 +18,7 @@ from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.main import cli
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
+from rucio_inject.domain.injection import Failure, FileState
 from rucio_inject.testing.memory_daemons import pfn_of
 
 CAMPAIGN = """\
@@ -70,6 +71,32 @@ def test_nothing_is_told_as_such(bench: Bench, capsys: pytest.CaptureFixture[str
     assert list(conclusion(audited(bench)))[-1] == "all is as it should be"
 
 
+def test_a_campaign_that_waits_is_not_all_right(bench: Bench) -> None:
+    bench.rewrite(CRAB, state=FileState.REPLICATING)
+    failure = Failure("X", "no", None, FileState.FOUND, bench.lake.clock.now())
+    bench.rewrite(SIBLING, state=FileState.QUARANTINED, failure=failure)
+    done = audited(bench)
+    assert done.code is ExitCode.LATER
+    assert list(conclusion(done)) == [
+        "",
+        "not finished: 1 file waits: run the campaign again",
+        "1 file set aside: rucio-inject status tells why",
+    ]
+    shown = as_json(done)["found"]
+    assert (shown["waiting"], shown["set_aside"], shown["counts"]) == (1, 1, {})
+
+
+def test_names_that_are_no_text_are_legible(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pfn = pfn_of("PIC-INJECT", DID(SCOPE, "od\udcff\n\x1b[2J"))
+    bench.lake.rses["PIC-INJECT"].bytes[pfn] = b"theirs"
+    done = audited(bench)
+    out = capsys.readouterr().out
+    assert "od\\udcff\\n\\x1b[2J" in out
+    assert json.dumps(as_json(done)).isascii()
+
+
 def test_what_is_found_is_told_by_kind(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +131,8 @@ def test_what_was_repaired_and_what_is_left(
 ) -> None:
     bench.lake.may_mark_bad = False
     bench.lake.lose(CRAB, "LAPP-FAST")
-    bench.lake.rses["PIC-INJECT"].bytes[pfn_of("PIC-INJECT", CRAB) + PARTIAL] = b"eve"
+    ends = rule_id(bench, RUN, "PIC-DCACHE")
+    bench.lake.rules[ends].expires_at = bench.lake.clock.now() + timedelta(hours=1)
     done = audited(bench, fix=True)
     # It is shown before anything is done.
     assert "lost (1)" in capsys.readouterr().out

@@ -18,16 +18,18 @@ from tests.unit.audit.bench import (
     Bench,
     add_stranger,
     left_behind,
+    partial,
     rule_id,
+    unmounted,
 )
 
 from rucio_inject.audit import findings as found
 from rucio_inject.audit.findings import Kind, Repair
 from rucio_inject.audit.world import Unseen
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import StorageRefused, StorageUnavailable
+from rucio_inject.domain.errors import CatalogueRefused, StorageRefused, StorageUnavailable
 from rucio_inject.domain.facts import SourceFreed
-from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.injection import Failure, FileState
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState, RuleRequest
 from rucio_inject.ports import NewFile
@@ -85,8 +87,8 @@ class TestNothing:
 
     def test_memory_is_bounded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(found, "KEPT", 1)
-        for did in (CRAB, SIBLING, OTHER_RUN):
-            bench.lake.lose(did, "LAPP-FAST")
+        for did, rse in zip((CRAB, SIBLING, OTHER_RUN), HOLDERS[:3], strict=True):
+            bench.lake.lose(did, rse)
         report = bench.report()
         assert report.counts == {Kind.LOST: 3}
         assert len(report.kept[Kind.LOST]) == 1
@@ -106,7 +108,7 @@ class TestReplicas:
         bench.lake.rses["LAPP-FAST"].bytes[pfn_of("LAPP-FAST", CRAB)] += b"!"
         finding = bench.one(Kind.CORRUPT)
         assert (finding.did, finding.rse) == (CRAB, "LAPP-FAST")
-        assert finding.there.startswith("size: ")
+        assert (finding.there, finding.expected) == ("63 B", "62 B (as injected)")
 
     def test_other_bytes_are_found_by_reading_only(self, bench: Bench) -> None:
         bench.lake.corrupt(CRAB, "LAPP-FAST")
@@ -114,8 +116,14 @@ class TestReplicas:
         bench.checksums = True
         finding = bench.one(Kind.CORRUPT)
         assert (finding.did, finding.rse) == (CRAB, "LAPP-FAST")
-        assert "adler32" in finding.there
-        assert "md5" in finding.there
+        measure = bench.world.shelf.pages.files[CRAB].measure
+        content = bench.lake.content(CRAB, "LAPP-FAST")
+        assert measure is not None
+        assert content is not None
+        other = measured(content)
+        assert finding.there == f"adler32 {other.adler32}, md5 {other.md5}"
+        expected = f"adler32 {measure.adler32}, md5 {measure.md5} (as injected)"
+        assert finding.expected == expected
 
     def test_one_that_went_from_the_catalogue_meanwhile_is_not_lost(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
@@ -174,7 +182,8 @@ class TestReplicas:
         bench.lake.files[CRAB].measure = measured(b"something else")
         contents = [f for f in bench.look() if f.kind is Kind.CONTENT]
         assert [finding.did for finding in contents] == [CRAB]
-        assert "size" in contents[0].there
+        there, expected = contents[0].there, contents[0].expected
+        assert (there, expected) == ("14 B", "62 B (as injected)")
         assert contents[0].repair is None
 
     def test_a_replica_that_nobody_brings(self, bench: Bench) -> None:
@@ -194,8 +203,25 @@ class TestReplicas:
         bench.lake.declare_bad(CRAB, "LAPP-FAST")
         finding = bench.one(Kind.AWAITED)
         assert (finding.did, finding.rse) == (CRAB, "LAPP-FAST")
+        assert f"a rule of {RUN} is bringing it" in finding.evidence
         bench.lake.clock.advance(1)
         assert bench.look() == []
+
+    def test_one_that_a_stuck_rule_does_not_bring(self, bench: Bench) -> None:
+        bench.lake.declare_bad(CRAB, "LAPP-FAST")
+        stuck = bench.lake.rules[rule_id(bench, RUN, "QOS=FAST")].locks[CRAB, "LAPP-FAST"]
+        stuck.state = LockState.STUCK
+        (finding,) = (f for f in bench.look() if f.kind is Kind.AWAITED)
+        assert "its lock is STUCK" in finding.evidence
+        assert "mend the reason" in str(finding.hint)
+
+    def test_a_lost_one_that_no_rule_holds(self, bench: Bench) -> None:
+        """Rucio would delete it, and make none."""
+        end_rule_now(bench.lake, rule_id(bench, RUN, "PIC-DCACHE"))
+        bench.lake.lose(CRAB, "PIC-DCACHE")
+        (finding,) = (f for f in bench.look() if f.kind is Kind.LOST)
+        assert finding.repair is None
+        assert "no rule of account magic holds it there" in str(finding.hint)
 
     def test_a_half_declared_one_in_the_way_of_an_upload(self, bench: Bench) -> None:
         name = "20200203_M1_05089063.003_Y_CrabNebula-W0.40_035.root"
@@ -229,10 +255,68 @@ class TestStorages:
     """What lies there and nobody knows."""
 
     def test_a_partial_file_of_ours(self, bench: Bench) -> None:
-        pfn = pfn_of("PIC-INJECT", CRAB) + PARTIAL
-        bench.lake.rses["PIC-INJECT"].bytes[pfn] = b"eve"
+        pfn = partial(bench)
         finding = bench.one(Kind.DARK)
         assert (finding.pfn, finding.repair) == (pfn, Repair.REMOVE)
+
+    def test_one_that_is_written_to(self, bench: Bench) -> None:
+        partial(bench, hours=0.9)
+        finding = bench.one(Kind.DARK)
+        assert finding.repair is None
+        assert "perhaps it goes on" in finding.there
+
+    def test_one_whose_age_is_not_told(self, bench: Bench) -> None:
+        partial(bench)
+        bench.world.storage.modified.clear()
+        assert bench.one(Kind.DARK).repair is None
+
+    @pytest.mark.parametrize(
+        "state", sorted(set(FileState) - {FileState.FOUND, FileState.MEASURED})
+    )
+    def test_one_of_a_file_whose_upload_has_ended(self, bench: Bench, state: FileState) -> None:
+        """Another campaign may be storing the same DID."""
+        pfn = partial(bench)
+        bench.rewrite(CRAB, state=state)
+        (finding,) = (f for f in bench.look() if f.pfn == pfn)
+        assert finding.repair is None
+        assert "ours perhaps" in finding.there
+
+    def test_one_of_an_upload_that_failed(self, bench: Bench) -> None:
+        pfn = partial(bench)
+        failure = Failure("X", "no", None, FileState.MEASURED, bench.lake.clock.now())
+        bench.rewrite(CRAB, state=FileState.QUARANTINED, failure=failure)
+        assert bench.one(Kind.DARK).pfn == pfn
+        assert bench.one(Kind.DARK).repair is Repair.REMOVE
+
+    def test_odd_names_spoil_nothing(self, bench: Bench) -> None:
+        stored = bench.lake.rses["PIC-INJECT"].bytes
+        names = ["*", "semi;colon", "with space é", "li\nne", "back\\slash", "a?", "a#", "\udcff"]
+        for name in names:
+            stored[pfn_of("PIC-INJECT", DID(SCOPE, name))] = b"theirs"
+        bench.lake.lose(CRAB, "LAPP-FAST")
+        told = bench.look()
+        assert [f.did for f in told if f.kind is Kind.LOST] == [CRAB]
+        dark = [(f.did, f.repair) for f in told if f.kind is Kind.DARK]
+        assert dark == [(None, None)] * len(names)
+
+    def test_one_that_rucio_refuses_spoils_nothing(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [f"notes{number}.txt" for number in range(5)]
+        for name in names:
+            bench.lake.rses["PIC-INJECT"].bytes[pfn_of("PIC-INJECT", DID(SCOPE, name))] = b"x"
+        look_up = bench.world.catalogue.look_up
+
+        def picky(dids: list[DID]) -> object:
+            if DID(SCOPE, names[2]) in dids:
+                raise CatalogueRefused("it does not match")
+            return look_up(dids)
+
+        monkeypatch.setattr(bench.world.catalogue, "look_up", picky)
+        told = {f.did: f.evidence for f in bench.look()}
+        assert set(told) == {DID(SCOPE, name) for name in names}
+        refused = [did for did, evidence in told.items() if "it does not match" in evidence]
+        assert refused == [DID(SCOPE, names[2])]
 
     @pytest.mark.parametrize(
         ("rse", "name"),
@@ -266,12 +350,26 @@ class TestStorages:
         assert {finding.repair for finding in left} == {None}
         assert all("run the campaign again" in str(finding.hint) for finding in left)
 
+    def test_one_that_was_stopped_before_it_was_measured(self, bench: Bench) -> None:
+        """It has its name, and nobody has heard of it."""
+        bench.rewrite(CRAB, state=FileState.FOUND)
+        del bench.lake.files[CRAB].replicas["PIC-INJECT"]
+        (finding,) = (f for f in bench.look() if f.kind is Kind.DARK)
+        assert "run the campaign again" in str(finding.hint)
+
     def test_what_a_reaper_left_of_ours(self, bench: Bench) -> None:
         left_behind(bench)
         dark = [f for f in bench.look() if f.kind is Kind.DARK and f.did == CRAB]
         ours = {finding.rse: finding.repair for finding in dark}
         # Only to there did we write ourselves.
         assert ours == dict.fromkeys(HOLDERS) | {"PIC-INJECT": Repair.REMOVE}
+
+    def test_what_others_put_where_one_of_ours_ends(self, bench: Bench) -> None:
+        left_behind(bench)
+        bench.lake.rses["PIC-INJECT"].bytes[pfn_of("PIC-INJECT", CRAB)] = b"x" * 47
+        (finding,) = (f for f in bench.look() if (f.did, f.rse) == (CRAB, "PIC-INJECT"))
+        assert finding.repair is None
+        assert "(47 B)" in finding.there
 
     def test_what_others_put_where_a_file_of_ours_was(self, tmp_path: Path) -> None:
         world = World(tmp_path)
@@ -293,6 +391,48 @@ class TestStorages:
         report = bench.report()
         assert report.counts == {}
         assert report.looked.not_listed == ("LAPP-FAST",)
+
+    @pytest.mark.parametrize("checksums", [False, True])
+    def test_one_that_is_not_mounted_has_lost_nothing(self, bench: Bench, checksums: bool) -> None:
+        unmounted(bench, "LAPP-FAST")
+        bench.checksums = checksums
+        finding = bench.one(Kind.UNSEEN)
+        assert (finding.rse, finding.repair) == ("LAPP-FAST", None)
+        assert finding.there == "3 places that could not be looked at"
+        assert "is it mounted?" in finding.evidence
+
+    def test_nor_one_that_is_asked_in_parts(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rucio_inject.audit.reading.BATCH", 1)
+        unmounted(bench, "LAPP-FAST")
+        assert bench.one(Kind.UNSEEN).there.startswith("3 places")
+
+    def test_one_that_shows_a_file_later_has_lost_the_others(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rucio_inject.audit.reading.BATCH", 1)
+        bench.lake.lose(CRAB, "LAPP-FAST")
+        bench.lake.lose(SIBLING, "LAPP-FAST")
+        assert kinds(bench) == {Kind.LOST: 2}
+
+    @pytest.mark.parametrize("batch", [1, 500])
+    def test_one_with_too_many_is_not_asked_any_more(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int
+    ) -> None:
+        monkeypatch.setattr("rucio_inject.audit.reading.BATCH", batch)
+        monkeypatch.setattr("rucio_inject.audit.absent.KEPT", 2)
+        unmounted(bench, "LAPP-FAST")
+        assert bench.one(Kind.UNSEEN).there.startswith("3 places")
+
+    def test_the_only_file_of_one_is_not_repaired(self, bench: Bench) -> None:
+        for did in (SIBLING, OTHER_RUN):
+            del bench.lake.files[did].replicas["LAPP-FAST"]
+            bench.lake.rses["LAPP-FAST"].bytes.pop(pfn_of("LAPP-FAST", did))
+        bench.lake.lose(CRAB, "LAPP-FAST")
+        (finding,) = (f for f in bench.look() if f.kind is Kind.LOST)
+        assert finding.repair is None
+        assert "is it mounted?" in str(finding.hint)
 
     def test_one_that_is_away_is_not_asked_again(self) -> None:
         unseen = Unseen()
@@ -383,6 +523,49 @@ class TestCollectionsAndRules:
         assert "no route to host" in finding.evidence
         assert str(OTHER_RUN) in finding.evidence
 
+    def test_files_that_no_lock_of_a_rule_holds(self, bench: Bench) -> None:
+        rule = rule_id(bench, RUN, "PIC-DCACHE")
+        bench.lake.rules[rule].locks.clear()
+        told = bench.look()
+        assert {f.kind for f in told} == {Kind.AWAITED}
+        bench.lake.daemons_run = False
+        bench.lake.clock.advance(3600)
+        told = bench.look()
+        assert {f.kind for f in told} == {Kind.RULE}
+        assert {f.did for f in told} == {CRAB, SIBLING}
+        assert {f.there for f in told} == {f"no lock of rule {rule} on it"}
+
+    def test_one_file_that_no_lock_holds(self, bench: Bench) -> None:
+        rule = rule_id(bench, RUN, "PIC-DCACHE")
+        bench.lake.daemons_run = False
+        del bench.lake.rules[rule].locks[SIBLING, "PIC-DCACHE"]
+        bench.lake.clock.advance(3600)
+        finding = bench.one(Kind.RULE)
+        assert finding.did == SIBLING
+
+    def test_a_rule_that_ended_since_it_was_listed_holds_nothing_back(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        del bench.lake.rules[rule_id(bench, RUN, "PIC-DCACHE")].locks[CRAB, "PIC-DCACHE"]
+        monkeypatch.setattr(bench.world.catalogue, "locks", lambda _: [])
+        assert bench.look() == []
+
+    def test_locks_are_asked_for_only_where_they_do_not_add_up(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def never(rule_id: str) -> object:
+            raise AssertionError(rule_id)
+
+        monkeypatch.setattr(bench.world.catalogue, "locks", never)
+        assert bench.look() == []
+
+    def test_a_file_out_of_its_dataset_is_told_as_such_alone(self, bench: Bench) -> None:
+        del bench.lake.collections[RUN].contents[CRAB]
+        for rule in bench.lake.rules.values():
+            for rse in HOLDERS:
+                rule.locks.pop((CRAB, rse), None)
+        assert bench.one(Kind.DATASET).did == CRAB
+
     def test_a_rule_that_is_not_on_record(self, bench: Bench) -> None:
         request = RuleRequest("QOS=SAFE")
         extra = bench.world.catalogue.add_rule(RUN, request, bench.lake.account)
@@ -421,7 +604,8 @@ class TestSources:
 
     def test_one_of_another_size(self, bench: Bench) -> None:
         (bench.inbox / NAMES[0]).write_bytes(b"short")
-        assert bench.one(Kind.SOURCE).there.startswith("size")
+        finding = bench.one(Kind.SOURCE)
+        assert (finding.there, finding.expected) == ("5 B", "62 B (as injected)")
 
     def test_one_of_the_same_size_is_found_by_reading_only(self, bench: Bench) -> None:
         path = bench.inbox / NAMES[0]

@@ -16,12 +16,14 @@ from tests.unit.audit.bench import (
     Bench,
     add_stranger,
     left_behind,
+    partial,
     rule_id,
+    unmounted,
 )
 
 from rucio_inject.audit.findings import Kind, Repair
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.facts import RepairAsked, RepairMade
+from rucio_inject.domain.facts import FileSetBack, RepairAsked, RepairMade
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.ports import NewFile
@@ -50,6 +52,20 @@ class TestMade:
         bench.lake.lose(CRAB, "PIC-DCACHE")
         bench.fixed()
         assert bench.one(Kind.AWAITED).did == CRAB
+        settled(bench)
+
+    def test_what_is_made_anew_is_read_back_by_the_next_run(self, bench: Bench) -> None:
+        bench.lake.lose(CRAB, "PIC-DCACHE")
+        bench.fixed()
+        states = {record.did: record.state for record in bench.world.files()}
+        assert states.pop(CRAB) is FileState.REPLICATING
+        assert set(states.values()) == {FileState.VERIFIED}
+        assert bench.report().looked.waiting == 1
+        at = bench.lake.clock.now()
+        assert set(bench.world.run().by_state) == {FileState.VERIFIED}
+        read = bench.world.shelf.pages.files[CRAB].replicas["PIC-DCACHE"].read_back_at
+        assert read is not None
+        assert read > at
         settled(bench)
 
     def test_a_lost_upload(self, bench: Bench) -> None:
@@ -101,7 +117,7 @@ class TestMade:
 
     def test_a_partial_file(self, bench: Bench) -> None:
         before = bench.stored()
-        bench.lake.rses["PIC-INJECT"].bytes[pfn_of("PIC-INJECT", CRAB) + PARTIAL] = b"eve"
+        partial(bench)
         bench.fixed()
         assert bench.stored() == before
         settled(bench)
@@ -128,13 +144,25 @@ class TestRecord:
     def test_a_repair_is_on_record(self, bench: Bench) -> None:
         bench.lake.lose(CRAB, "PIC-DCACHE")
         bench.fixed()
-        asked, made = bench.facts
+        asked, made, back = bench.facts
         assert isinstance(asked, RepairAsked)
         assert isinstance(made, RepairMade)
         about = ("lost", str(CRAB), "PIC-DCACHE", str(Repair.MARK_BAD))
         assert (asked.finding, asked.subject, asked.rse, asked.repair) == about
         assert (made.finding, made.subject, made.rse, made.repair) == about
         assert made.error is None
+        assert isinstance(back, FileSetBack)
+        assert (back.did, back.state) == (CRAB, FileState.REPLICATING)
+        assert "PIC-DCACHE was lost" in back.reason
+
+    def test_rules_are_kept_before_anything_is_attached(self, bench: Bench) -> None:
+        """Where Rucio's evaluator meets a change of a rule it sets the dataset aside."""
+        ends = rule_id(bench, RUN, "PIC-DCACHE")
+        bench.lake.rules[ends].expires_at = bench.lake.clock.now() + timedelta(hours=1)
+        del bench.lake.collections[RUN].contents[CRAB]
+        bench.fixed()
+        made = [fact.repair for fact in bench.facts if isinstance(fact, RepairMade)]
+        assert made == [Repair.KEEP_RULE, Repair.ATTACH]
 
     def test_the_intent_is_there_before_the_effect(self, bench: Bench) -> None:
         bench.lake.lose(CRAB, "PIC-DCACHE")
@@ -149,6 +177,7 @@ class TestRecord:
         bench.lake.lose(SIBLING, "PIC-DCACHE")
         for error in errors(bench):
             assert "may not declare replicas bad" in str(error)
+            assert 'eval "$(rucio-inject lake env --account root)"' in str(error)
         made = [fact for fact in bench.facts if isinstance(fact, RepairMade)]
         assert [fact.error is None for fact in made] == [False, False]
         assert {f.kind for f in bench.look()} == {Kind.LOST}
@@ -270,6 +299,50 @@ class TestNotMade:
         assert outcomes
         assert all("somebody else's" in str(outcome.error) for outcome in outcomes)
         assert bench.stored() == before
+
+    def test_what_others_put_where_one_of_ours_ends(self, bench: Bench) -> None:
+        """Of the same size, so that only reading tells."""
+        left_behind(bench)
+        storage = bench.lake.rses["PIC-INJECT"]
+        storage.refuses_deletion = False
+        theirs = bytes(len(storage.bytes[pfn_of("PIC-INJECT", CRAB)]))
+        storage.bytes[pfn_of("PIC-INJECT", CRAB)] = theirs
+        told = {outcome.finding.did: outcome.error for outcome in bench.fix()}
+        assert "its bytes are not those on record" in str(told.pop(CRAB))
+        assert set(told.values()) == {None}
+        assert storage.bytes == {pfn_of("PIC-INJECT", CRAB): theirs}
+
+    def test_a_partial_file_whose_record_has_changed(self, bench: Bench) -> None:
+        pfn = partial(bench)
+        report = bench.report()
+        bench.rewrite(CRAB, state=FileState.VERIFIED)
+        with bench.world.ledger() as ledger:
+            (outcome,) = bench.audit(ledger).fix(report)
+        assert outcome.error == "the record has changed since"
+        assert pfn in bench.lake.rses["PIC-INJECT"].bytes
+
+    def test_replicas_on_a_storage_that_is_not_mounted(self, bench: Bench) -> None:
+        unmounted(bench, "LAPP-FAST")
+        assert bench.fix() == []
+        assert self.states(bench, CRAB)["LAPP-FAST"] is ReplicaState.AVAILABLE
+
+    def test_nor_if_it_has_gone_away_since(self, bench: Bench) -> None:
+        bench.lake.lose(CRAB, "LAPP-FAST")
+        report = bench.report()
+        unmounted(bench, "LAPP-FAST")
+        with bench.world.ledger() as ledger:
+            (outcome,) = bench.audit(ledger).fix(report)
+        assert "is it mounted?" in str(outcome.error)
+        assert self.states(bench, CRAB)["LAPP-FAST"] is ReplicaState.AVAILABLE
+
+    def test_nor_if_its_rule_has_gone_since(self, bench: Bench) -> None:
+        bench.lake.lose(CRAB, "PIC-DCACHE")
+        report = bench.report()
+        end_rule_now(bench.lake, rule_id(bench, RUN, "PIC-DCACHE"))
+        with bench.world.ledger() as ledger:
+            (outcome,) = bench.audit(ledger).fix(report)
+        assert "no rule of ours" in str(outcome.error)
+        assert self.states(bench, CRAB)["PIC-DCACHE"] is ReplicaState.AVAILABLE
 
     def test_nothing_of_others_is_touched(self, bench: Bench) -> None:
         stranger = add_stranger(bench)
