@@ -152,5 +152,5 @@ class TestPool:
         assert done == [0]
         go_on.set()
         crew.dismiss()
-        # The one under way has ended, and no other was begun.
-        assert done == [0, 1]
+        # One or both threads had another under way, which has ended; no more were begun.
+        assert sorted(done) in ([0, 1], [0, 1, 2])
