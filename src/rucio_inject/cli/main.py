@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from types import FrameType
 from typing import Any
 
 import click
@@ -17,6 +22,8 @@ from rucio_inject.cli.verbosity import Verbosity
 from rucio_inject.domain.errors import CampaignInvalid, InjectError, Interrupted
 
 SHOWN_PROBLEMS = 20
+_STOPPED = "stopped at once; run the same command again to go on"
+_INTERRUPTED = 130
 # Loaded when they are asked for, so that help comes at once and needs no server and no extra.
 _COMMANDS = {
     "audit": ("rucio_inject.cli.audit", "Compare the record with catalogue and storages."),
@@ -41,7 +48,8 @@ class LazyGroup(click.Group):
         """Import one command; None if there is none of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        with _stopped_at_once():
+            module = importlib.import_module(_COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name)
         return command
 
@@ -107,9 +115,25 @@ def main(arguments: list[str] | None = None) -> None:
         tell(InjectError(f"the system says: {error}"), verbose=verbosity.traces)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped at once; run the same command again to go on", err=True)
-        sys.exit(130)
+        click.echo(_STOPPED, err=True)
+        sys.exit(_INTERRUPTED)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process there and then, while nothing is begun yet. As an exception it can
+    be lost here: Python ignores what is raised in the callbacks of its importer."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a signal handler's
+        os.write(2, f"\n{_STOPPED}\n".encode())
+        os._exit(_INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write_anything() -> None:

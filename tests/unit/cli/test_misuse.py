@@ -45,6 +45,32 @@ def test_what_was_interrupted_is_said_once(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == "stopped as you asked\n"
 
 
+# A module that meets Ctrl-C where Python ignores what is raised, as its own importer may.
+LOADING = """
+import os, signal, weakref
+class Module: pass
+module = Module()
+callback = weakref.ref(module, lambda _: os.kill(os.getpid(), signal.SIGINT))
+del module
+print("loaded all the same")
+"""
+
+
+def test_ctrl_c_is_heard_while_a_command_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "loading.py").write_text(LOADING)
+    begin = (
+        "import sys; from rucio_inject.cli import main;"
+        f"sys.path.insert(0, {str(tmp_path)!r});"
+        "main._COMMANDS['run'] = ('loading', '');"
+        "main.main(['run'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", begin], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "\nstopped at once; run the same command again to go on\n"
+
+
 def test_a_reader_who_goes_away_is_told_apart_from_a_failure() -> None:
     with subprocess.Popen(
         [*PROGRAM, "campaign", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
