@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from rucio_inject.audit.files import ATTACHED, LookAtFiles
 from rucio_inject.audit.findings import Looked, Repaired, Report
 from rucio_inject.audit.organised import LookAtCollections, LookAtRules
-from rucio_inject.audit.reading import batches, counted, reached_state
+from rucio_inject.audit.reading import counted, reached_state
 from rucio_inject.audit.repair import MakeRepairs
 from rucio_inject.audit.storages import LookAtSources, LookForDarkFiles
 from rucio_inject.audit.world import Plan, Unseen, World
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
 

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from rucio_inject.audit.files import ATTACHED
 from rucio_inject.audit.findings import Finding, Kind, Repair
-from rucio_inject.audit.reading import batches, counted, reached_state
+from rucio_inject.audit.reading import counted, reached_state
 from rucio_inject.audit.world import Plan, World
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import NotFound
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord

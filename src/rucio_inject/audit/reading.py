@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
+from rucio_inject.batches import divided
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import CatalogueRefused, InjectError, NotFound, NotPermitted
+from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue, KnownFile, Storage
-
-T = TypeVar("T")
-
-# Files in one call to the catalogue.
-BATCH = 500
-
-
-def batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists of `BATCH`; the last one is shorter."""
-    coming = iter(items)
-    while batch := list(islice(coming, BATCH)):
-        yield batch
 
 
 def counted(count: int, what: str) -> str:
@@ -108,14 +95,11 @@ def look_up_each(
 ) -> tuple[Mapping[DID, KnownFile], Mapping[DID, InjectError]]:
     """What the catalogue knows of some files, and those that it refuses to be asked about: if it
     refuses some together they are asked about by halves, so that one spoils no other."""
-    if not dids:
-        return {}, {}
-    try:
-        return catalogue.look_up(dids), {}
-    except (NotFound, NotPermitted, CatalogueRefused) as error:
-        if len(dids) == 1:
-            return {}, {dids[0]: error}
-    middle = len(dids) // 2
-    known, refused = look_up_each(catalogue, dids[:middle])
-    others, other_refused = look_up_each(catalogue, dids[middle:])
-    return {**known, **others}, {**refused, **other_refused}
+    known: dict[DID, KnownFile] = {}
+    refused: dict[DID, InjectError] = {}
+
+    def look_up(some: Sequence[DID]) -> None:
+        known.update(catalogue.look_up(some))
+
+    divided(dids, look_up, refused.__setitem__)
+    return known, refused

@@ -11,7 +11,6 @@ from rucio_inject.audit.findings import Finding, Kind, Repair, Repaired, Report
 from rucio_inject.audit.locked import Locks
 from rucio_inject.audit.reading import (
     Looked,
-    batches,
     conflict,
     differs,
     look_at,
@@ -19,6 +18,7 @@ from rucio_inject.audit.reading import (
 )
 from rucio_inject.audit.storages import is_our_partial, is_our_rest
 from rucio_inject.audit.world import Plan, World
+from rucio_inject.batches import batches
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (

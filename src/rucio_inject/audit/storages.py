@@ -10,13 +10,13 @@ from rucio_inject.audit.files import IN_LAKE
 from rucio_inject.audit.findings import Finding, Kind, Repair
 from rucio_inject.audit.reading import (
     Difference,
-    batches,
     compared,
     differs,
     look_up_each,
     reached_state,
 )
 from rucio_inject.audit.world import Plan, Unseen, World
+from rucio_inject.batches import batches
 from rucio_inject.domain.errors import SourceUnreadable, StorageError
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.measuring import measure_file

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from rucio_inject.batches import batches
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.file_story import known, story_object, story_of, story_text
 from rucio_inject.cli.ledger_look import (
@@ -33,7 +34,6 @@ from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ledger.export import write_jsonl
 from rucio_inject.ledger.queries import Choice, cycles_with_files, files_of
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.steps.batches import batches
 
 SCHEMA = 1
 

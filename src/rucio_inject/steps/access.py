@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
@@ -18,7 +19,6 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import ContentConflict, InjectError, LedgerError, ReplicaBusy
 from rucio_inject.domain.facts import Fact, FileRegistered
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.pool import in_threads

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NameRefused, NothingToInject
 from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
 from rucio_inject.domain.injection import FileState
 from rucio_inject.ports import Source, SourceFile
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.unchanged import refuse_other_place
 

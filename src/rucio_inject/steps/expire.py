@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotFound
 from rucio_inject.domain.facts import (
@@ -20,7 +21,6 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, rea
 from rucio_inject.domain.rule import RuleView
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Catalogue, KnownFile, Storage
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.pace import Pace
 

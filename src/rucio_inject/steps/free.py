@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     InjectError,
@@ -18,7 +19,6 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.organise import ending_datasets

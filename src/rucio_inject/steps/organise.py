@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
+from rucio_inject.batches import REFUSALS, batches, divided
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import (
@@ -19,7 +20,6 @@ from rucio_inject.domain.facts import (
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Catalogue, Ledger
-from rucio_inject.steps.batches import REFUSALS, batches, divided
 from rucio_inject.steps.journal import Journal
 
 UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VERIFIED})

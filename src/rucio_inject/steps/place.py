@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TypeAlias
 
+from rucio_inject.batches import batches, divided
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import Fact, FileDescribed, FileRegistered
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue, Clock, NewFile
-from rucio_inject.steps.batches import batches, divided
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import Organise, grouped

@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
+from rucio_inject.batches import BATCH
 from rucio_inject.domain.errors import CatalogueError, DiskFull, InjectError, Interrupted
 from rucio_inject.ports import Clock
-from rucio_inject.steps.batches import BATCH
 
 T = TypeVar("T")
 R = TypeVar("R")

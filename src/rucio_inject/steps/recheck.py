@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotFound, ReplicaMissing
 from rucio_inject.domain.facts import Fact, FileSetBack
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import UNDER_WAY, datasets_under_way
 from rucio_inject.steps.watch import WAITING

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotFound
 from rucio_inject.domain.facts import (
@@ -17,7 +18,6 @@ from rucio_inject.domain.facts import (
 from rucio_inject.domain.injection import FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState, RuleView, StuckFile
 from rucio_inject.ports import Catalogue
-from rucio_inject.steps.batches import batches
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.pace import Pace

@@ -404,14 +404,14 @@ class TestStorages:
     def test_nor_one_that_is_asked_in_parts(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("rucio_inject.audit.reading.BATCH", 1)
+        monkeypatch.setattr("rucio_inject.batches.batches.__defaults__", (1,))
         unmounted(bench, "LAPP-FAST")
         assert bench.one(Kind.UNSEEN).there.startswith("3 places")
 
     def test_one_that_shows_a_file_later_has_lost_the_others(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("rucio_inject.audit.reading.BATCH", 1)
+        monkeypatch.setattr("rucio_inject.batches.batches.__defaults__", (1,))
         bench.lake.lose(CRAB, "LAPP-FAST")
         bench.lake.lose(SIBLING, "LAPP-FAST")
         assert kinds(bench) == {Kind.LOST: 2}
@@ -420,7 +420,7 @@ class TestStorages:
     def test_one_with_too_many_is_not_asked_any_more(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int
     ) -> None:
-        monkeypatch.setattr("rucio_inject.audit.reading.BATCH", batch)
+        monkeypatch.setattr("rucio_inject.batches.batches.__defaults__", (batch,))
         monkeypatch.setattr("rucio_inject.audit.absent.KEPT", 2)
         unmounted(bench, "LAPP-FAST")
         assert bench.one(Kind.UNSEEN).there.startswith("3 places")

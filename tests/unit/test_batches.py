@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from rucio_inject.batches import batches, divided
 from rucio_inject.domain.errors import CatalogueRefused, CatalogueUnavailable, InjectError
-from rucio_inject.steps.batches import batches, divided
 
 
 def test_batches_have_their_size() -> None:

@@ -1,0 +1,42 @@
+"""What the steps need of the world, as interfaces whose docstrings are the contract.
+
+Every implementation, in-memory or real, passes the same contract suite. All methods may be called
+from several threads at once. None of them retries: that is a wrapper's work.
+"""
+
+from rucio_inject.ports.analyser import Analyser, Analysis
+from rucio_inject.ports.catalogue import (
+    AttributeValue,
+    Catalogue,
+    Identity,
+    KnownCollection,
+    KnownFile,
+    KnownReplica,
+    NewFile,
+    Quota,
+)
+from rucio_inject.ports.clock import Clock
+from rucio_inject.ports.ledger import FactSink, Ledger
+from rucio_inject.ports.source import Source, SourceFile
+from rucio_inject.ports.storage import Storage, Stored, StoredFile
+
+__all__ = [
+    "Analyser",
+    "Analysis",
+    "AttributeValue",
+    "Catalogue",
+    "Clock",
+    "FactSink",
+    "Identity",
+    "KnownCollection",
+    "KnownFile",
+    "KnownReplica",
+    "Ledger",
+    "NewFile",
+    "Quota",
+    "Source",
+    "SourceFile",
+    "Storage",
+    "Stored",
+    "StoredFile",
+]

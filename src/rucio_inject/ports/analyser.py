@@ -1,0 +1,32 @@
+"""What uses the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rucio_inject.domain.errors import InjectError
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What an application made of files read back: one line, the files written, and failures."""
+
+    headline: str
+    files: int
+    events: int
+    paths: tuple[Path, ...]
+    failures: tuple[tuple[Path, InjectError], ...] = ()
+
+
+class Analyser(Protocol):
+    """An application that really uses the data."""
+
+    def analyse(self, files: Sequence[Path], out: Path) -> Analysis:
+        """Open every file and write figures and numbers into `out`.
+
+        A file that cannot be used is named in `failures`; the others are used all the same.
+        """
+        ...

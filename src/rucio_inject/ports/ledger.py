@@ -1,0 +1,91 @@
+"""The durable record of a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.facts import Fact
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
+from rucio_inject.domain.usage import Usage
+
+
+class FactSink(Protocol):
+    """Somebody who wants to know what happens."""
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """Take facts in the order in which they happened. Durable sinks have them on disk when
+        this returns; a display may only draw."""
+        ...
+
+
+class Ledger(FactSink, Protocol):
+    """The durable record of a campaign; every fact goes in, and files and rules come out."""
+
+    @property
+    def cycle(self) -> int:
+        """The number of the cycle begun last; 0 before the first."""
+        ...
+
+    @property
+    def cycle_ended(self) -> bool:
+        """Whether the cycle begun last has come to its end."""
+        ...
+
+    @property
+    def analysed(self) -> bool:
+        """Whether the files of the cycle begun last were analysed."""
+        ...
+
+    @property
+    def upload_rse(self) -> str | None:
+        """The upload RSE that was chosen last; None before the first."""
+        ...
+
+    def files(
+        self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
+    ) -> Iterator[FileRecord]:
+        """Files of the cycle begun last, in the order in which they were found; those in
+        `states`, and of `dataset`, only.
+
+        Facts may be recorded while this is drawn from: each file comes at most once, as it is at
+        that moment, and none is left out that belongs all the while.
+        """
+        ...
+
+    def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
+        """How many files of the cycle begun last are in each state; a state without a file
+        is left out."""
+        ...
+
+    def usage(self) -> Mapping[FileState, Usage]:
+        """Files and bytes of the cycle begun last in each state; a file that is not measured
+        counts no bytes, and a state without a file is left out."""
+        ...
+
+    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
+        """Datasets of the cycle begun last with a file in one of these states, in the order in
+        which they came up."""
+        ...
+
+    def file(self, did: DID) -> FileRecord | None:
+        """One file, of whichever cycle; None if it is not on record."""
+        ...
+
+    def known(self, dids: Sequence[DID]) -> Mapping[DID, FileRecord]:
+        """Those of some files, of whichever cycle, that are on record."""
+        ...
+
+    def rules(self) -> Sequence[RuleRecord]:
+        """Rules asked for in the cycle begun last."""
+        ...
+
+    def asked_for(self, dataset: DID, rse_expression: str) -> bool:
+        """Whether such a rule was ever asked for by us, and not found there before us: one that
+        exists now is ours, even if a crash kept its id off the record."""
+        ...
+
+    def collections(self) -> frozenset[DID]:
+        """Datasets and containers that we made, or began to make, and that are not gone."""
+        ...
