@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rucio_inject.batches import BATCH, batches
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
@@ -27,7 +28,6 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
 from rucio_inject.ledger.engine import is_url
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.batches import BATCH, batches
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEASURE = Measure(1_000_000_000, "0a1b2c3d", "0123456789abcdef0123456789abcdef")
