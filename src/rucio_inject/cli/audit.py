@@ -20,7 +20,6 @@ from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relo
 from rucio_inject.cli.options import sign_in_options, with_password
 from rucio_inject.cli.output import fitted, legible, to_reader
 from rucio_inject.cli.progress import trouble
-from rucio_inject.cli.words import plural
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.facts import CallRetried, Fact
 from rucio_inject.factory import rucio_ports
@@ -28,6 +27,7 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.patience import Patience, patient
 from rucio_inject.ports import Catalogue, Ledger, Storage
 from rucio_inject.rucio.session import SignIn
+from rucio_inject.words.numbers import plural
 
 SCHEMA = 1
 SHOWN = 20

@@ -10,10 +10,7 @@ from typing import Any
 
 import click
 
-from rucio_inject.cli.fact_words import told
 from rucio_inject.cli.ledger_look import Look, dataset_did, find_file
-from rucio_inject.cli.output import moment, shown
-from rucio_inject.cli.words import duration, plural
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
@@ -22,6 +19,9 @@ from rucio_inject.domain.injection import FileRecord, RuleRecord
 from rucio_inject.ledger.export import as_object, rules_by_dataset
 from rucio_inject.ledger.fact_json import fact_text
 from rucio_inject.ledger.queries import StoredFact
+from rucio_inject.words.facts import told
+from rucio_inject.words.moments import moment, shown
+from rucio_inject.words.numbers import duration, plural
 
 SCHEMA = 1
 

@@ -25,7 +25,6 @@ from rucio_inject.cli.ledger_look import (
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.output import fitted, legible, to_reader
 from rucio_inject.cli.verbosity import shows_traces
-from rucio_inject.cli.words import plural, size
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -34,6 +33,7 @@ from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ledger.export import write_jsonl
 from rucio_inject.ledger.queries import Choice, cycles_with_files, files_of
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.words.numbers import plural, size
 
 SCHEMA = 1
 

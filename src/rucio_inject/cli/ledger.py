@@ -23,7 +23,6 @@ from rucio_inject.cli.ledger_look import (
 )
 from rucio_inject.cli.output import legible, to_reader
 from rucio_inject.cli.output_files import refuse_ledger, refuse_other_than_file
-from rucio_inject.cli.words import plural
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
@@ -36,6 +35,7 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Clock
 from rucio_inject.whole_files import replacing_alone
+from rucio_inject.words.numbers import plural
 
 SCHEMA = 1
 STANDARD_OUTPUT = Path("-")

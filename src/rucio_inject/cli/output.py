@@ -1,4 +1,4 @@
-"""Standard output: lines that fit a terminal, readers who go away, and moments."""
+"""Standard output: lines that fit a terminal, and readers who go away."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TextIO
 
 from rucio_inject.domain.errors import UsageError
@@ -79,13 +78,3 @@ def _broken(line: str, width: int) -> list[str]:
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     return broken or [""]
-
-
-def moment(at: datetime) -> str:
-    """A moment for programs: ISO 8601 in UTC, exact."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def shown(at: datetime) -> str:
-    """A moment for people: ISO 8601 in UTC, to the second."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

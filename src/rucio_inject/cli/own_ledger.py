@@ -9,10 +9,10 @@ import click
 
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.ledger_look import holder
-from rucio_inject.cli.words import duration
 from rucio_inject.domain.errors import LedgerUnavailable
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Clock
+from rucio_inject.words.numbers import duration
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from rucio_inject.cli.output import legible, to_nowhere
-from rucio_inject.cli.words import duration, plural, reason, size
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.injection import FileState, reached
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Clock, Ledger
+from rucio_inject.words.numbers import duration, plural, reason, size
 
 # What a file has come to, in the words of the display.
 MILESTONES: tuple[tuple[str, FileState], ...] = (

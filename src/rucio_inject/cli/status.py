@@ -11,18 +11,19 @@ import click
 
 from rucio_inject.cli import overview
 from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
-from rucio_inject.cli.fact_words import subject, told
 from rucio_inject.cli.ledger_look import ledger_options
 from rucio_inject.cli.main import tell
-from rucio_inject.cli.output import fitted, moment, shown, to_reader
+from rucio_inject.cli.output import fitted, to_reader
 from rucio_inject.cli.overview import SHOWN, Reason, Status, gather
 from rucio_inject.cli.verbosity import shows_traces
-from rucio_inject.cli.words import duration, plural, reason, size
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.domain.usage import Usage
+from rucio_inject.words.facts import subject, told
+from rucio_inject.words.moments import moment, shown
+from rucio_inject.words.numbers import duration, plural, reason, size
 
 SCHEMA = 1
 

@@ -10,12 +10,12 @@ from typing import Any
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.news import Done
 from rucio_inject.cli.troubles import set_aside, troubles
-from rucio_inject.cli.words import duration, plural, size
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.outcome import Outcome
 from rucio_inject.steps.prepare import Lake
+from rucio_inject.words.numbers import duration, plural, size
 
 SCHEMA = 1
 # What the files that a run leaves are called in its summary, by their keys in JSON.

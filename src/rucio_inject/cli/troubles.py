@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rucio_inject.cli.words import plural, reason
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.outcome import Outcome
+from rucio_inject.words.numbers import plural, reason
 
 SHOWN = 20
 _INDENT = " " * 16

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rucio_inject.cli.words import duration, plural, reason, size
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.usage import Usage
+from rucio_inject.words.numbers import duration, plural, reason, size
 
 
 def subject(fact: f.Fact) -> str:  # noqa: PLR0911 -- a flat table

@@ -20,11 +20,11 @@ from tests.unit.cli.test_status_files import (
 )
 
 from rucio_inject.cli import audit
-from rucio_inject.cli.fact_words import told
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.testing.contracts.ledger import FILE, NOON, begun, found, life, rule_facts
+from rucio_inject.words.facts import told
 
 __all__ = ["campaign"]
 

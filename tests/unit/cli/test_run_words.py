@@ -15,7 +15,6 @@ from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
 from rucio_inject.cli.news import Done, News
 from rucio_inject.cli.progress import LiveProgress, PlainProgress, trouble, troubles
 from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
-from rucio_inject.cli.words import duration, plural, size
 from rucio_inject.domain import errors as e
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -43,6 +42,7 @@ from rucio_inject.testing.contracts.ledger import (
 )
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
+from rucio_inject.words.numbers import duration, plural, size
 
 LAKE = Lake(Identity("magic", {}), "A", {"A": ("A",), "QOS=FAST": ("LAPP-FAST",)})
 STUCK = RuleView("r1", RUN, "QOS=FAST", 1, RuleState.STUCK, 1, 0, 1, None, "NO_SOURCES")

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from tests.ledger_databases import Location, location, postgresql_server
 
 from rucio_inject.cli import overview
-from rucio_inject.cli.fact_words import subject, told
 from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
 from rucio_inject.cli.output import fitted
@@ -41,6 +40,7 @@ from rucio_inject.testing.contracts.ledger import (
 )
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.words.facts import subject, told
 
 __all__ = ["location", "postgresql_server"]
 

@@ -1,0 +1,1 @@
+"""Facts, numbers and times as people read them, wherever they do."""
