@@ -5,34 +5,31 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
 
 import click
 
-from rucio_inject.batches import batches
+from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.exit_codes import ExitCode
-from rucio_inject.cli.file_story import known, story_object, story_of, story_text
-from rucio_inject.cli.ledger_look import (
-    campaign_argument,
-    dataset_did,
-    find_file,
-    ledger_options,
-    looking,
-    relocated,
-)
+from rucio_inject.cli.file_story import story_text
+from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.output import fitted, legible, to_reader
 from rucio_inject.cli.verbosity import shows_traces
 from rucio_inject.clock import SystemClock
-from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, UsageError
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ledger.export import write_jsonl
+from rucio_inject.ledger.look import Look, dataset_did, find_file, looking
 from rucio_inject.ledger.queries import Choice, cycles_with_files, files_of
+from rucio_inject.ledger.retry import retry_files, set_aside
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.ports import Clock
+from rucio_inject.readings.stories import known, story_object, story_of
 from rucio_inject.words.numbers import plural, size
 
 SCHEMA = 1
@@ -42,6 +39,10 @@ _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 # What databases can hold, and more than anybody has.
 _CYCLES, _LIMITS = click.IntRange(1, 2**31 - 1), click.IntRange(0, 2**31 - 1)
 _STATES = click.Choice([state.value for state in FileState], case_sensitive=False)
+
+
+def _looking(campaign: Campaign, clock: Clock) -> AbstractContextManager[Look]:
+    return looking(campaign.ledger_place, campaign.campaign, clock)
 
 
 @click.group()
@@ -78,8 +79,8 @@ def list_(
         raise UsageError("--cycle and --all-cycles ask for different things", hint="give one")
     campaign = relocated(file, output)
     chosen = {FileState(state.upper()) for state in states} or None
-    inside = dataset_did(campaign, dataset) if dataset else None
-    with looking(campaign, SystemClock()) as look, to_reader():
+    inside = dataset_did(dataset, campaign.scope) if dataset else None
+    with _looking(campaign, SystemClock()) as look, to_reader():
         # The number, once: a cycle that is begun meanwhile must not be mixed in.
         cycles: Sequence[int] = [cycle or look.ledger.cycle]
         if all_cycles:
@@ -129,8 +130,9 @@ def show(
     the name, or path, of its source: what happened when, the rules of its dataset, every replica,
     checksum and error. A file that was forgotten is found by its whole name.
     """
-    with looking(relocated(file, output), SystemClock()) as look, to_reader():
-        story = story_of(look, known(look, name))
+    campaign = relocated(file, output)
+    with _looking(campaign, SystemClock()) as look, to_reader():
+        story = story_of(look, known(look, name, campaign.scope))
         if as_json_:
             click.echo(json.dumps(story_object(story)))
         else:
@@ -163,14 +165,12 @@ def retry(
     if (len(names) > 0) + (code is not None) + everything != 1:
         raise UsageError("which files?", hint="give NAMEs, or --code CODE, or --all")
     campaign, clock = relocated(file, output), SystemClock()
-    with looking(campaign, clock) as look:
+    with _looking(campaign, clock) as look:
         dids = list(dict.fromkeys(find_file(look, name) for name in names))
-        count = sum(1 for _ in _set_aside(look.ledger, dids, code)) if dry_run else 0
+        count = sum(1 for _ in set_aside(look.ledger, dids, code)) if dry_run else 0
     if not dry_run:
         with SqlLedger(campaign.ledger_place, campaign.campaign, clock=clock) as ledger:
-            for batch in batches(_set_aside(ledger, dids, code)):
-                ledger.record([f.FileRetried(at=clock.now(), did=record.did) for record in batch])
-                count += len(batch)
+            count = retry_files(ledger, dids, code, clock)
     if as_json_:
         click.echo(json.dumps({"schema": SCHEMA, "retried": count, "dry_run": dry_run}))
         return
@@ -179,44 +179,6 @@ def retry(
     if count and not dry_run:
         again = shlex.join([*(["--output", str(output)] if output else []), str(file)])
         click.echo(f"  → rucio-inject run {again}")
-
-
-def _set_aside(ledger: SqlLedger, dids: Sequence[DID], code: str | None) -> Iterator[FileRecord]:
-    """The quarantined files of the cycle begun last: those named, or those of a code (None: all).
-
-    UsageError, before the first one is given, if one that is named is no such file, or if a code
-    is that of none.
-    """
-    if dids:
-        return iter([_quarantined(ledger, did) for did in dids])
-    chosen = (
-        record
-        for record in ledger.files({FileState.QUARANTINED})
-        if code is None or (record.failure is not None and record.failure.code == code)
-    )
-    first = next(chosen, None)
-    if first is None and code is not None:
-        raise UsageError(
-            f"no file is set aside with code {code}",
-            hint="rucio-inject status tells the codes; only files of the last cycle can go on",
-        )
-    return chain([first] if first else [], chosen)
-
-
-def _quarantined(ledger: SqlLedger, did: DID) -> FileRecord:
-    record = ledger.file(did)
-    if record is None or record.state is not FileState.QUARANTINED:
-        state = record.state if record else "not on record any more"
-        raise UsageError(
-            f"{did} is {state}: only a file that is {FileState.QUARANTINED} can be retried",
-            hint="a run goes on with all other files by itself",
-        )
-    if record.cycle != ledger.cycle:
-        raise UsageError(
-            f"{did} is of cycle {record.cycle}, and the campaign is at cycle {ledger.cycle}",
-            hint="files of earlier cycles cannot go on any more",
-        )
-    return record
 
 
 @files.command(epilog="Example: rucio-inject files forget magic.yaml NAME")
@@ -241,7 +203,7 @@ def forget(
     run goes on.
     """
     campaign, clock = relocated(file, output), SystemClock()
-    with looking(campaign, clock) as look:
+    with _looking(campaign, clock) as look:
         dids = list(dict.fromkeys(_whole(find_file(look, name), name) for name in names))
     forgotten: list[DID] = []
     refused: list[LedgerError] = []

@@ -13,14 +13,7 @@ from typing import TextIO
 import click
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.ledger_look import (
-    Look,
-    campaign_argument,
-    is_begun,
-    ledger_options,
-    looking,
-    relocated,
-)
+from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
 from rucio_inject.cli.output import legible, to_reader
 from rucio_inject.cli.output_files import refuse_ledger, refuse_other_than_file
 from rucio_inject.clock import SystemClock
@@ -30,6 +23,7 @@ from rucio_inject.domain.facts import CycleBegun, FileFact, FileFailed, FileFoun
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import placing
 from rucio_inject.ledger import export as exports
+from rucio_inject.ledger.look import Look, is_begun, looking
 from rucio_inject.ledger.seed_import import Importer
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.measuring import measure_file
@@ -87,7 +81,7 @@ def export(
     if out is not None:
         refuse_other_than_file(out)
         refuse_ledger(out, campaign, "--out")
-    with looking(campaign, SystemClock()) as look:
+    with looking(campaign.ledger_place, campaign.campaign, SystemClock()) as look:
         # The number, once: a cycle that is begun meanwhile must not be mixed in.
         cycle = None if all_cycles else look.ledger.cycle
         records = look.ledger.all_files(cycle=cycle)
@@ -156,7 +150,7 @@ def import_(
             hint="import into a campaign whose source is a directory",
         )
     if is_begun(campaign):
-        with looking(campaign, clock) as look:
+        with looking(campaign.ledger_place, campaign.campaign, clock) as look:
             facts, states = _importer(campaign, clock, look.ledger).facts(seed)
     else:
         facts, states = _importer(campaign, clock, None).facts(seed)

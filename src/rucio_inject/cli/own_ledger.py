@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 import click
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.ledger_look import holder
 from rucio_inject.domain.errors import LedgerUnavailable
+from rucio_inject.ledger.look import holder
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Clock
 from rucio_inject.words.numbers import duration

@@ -21,7 +21,7 @@ from rucio_inject.campaign.own_folder import refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
-from rucio_inject.cli.ledger_look import holds_lease, relocated
+from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.news import News
 from rucio_inject.cli.options import sign_in_options, with_password
 from rucio_inject.cli.output import legible, to_nowhere
@@ -41,6 +41,7 @@ from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import rucio_ports
 from rucio_inject.ledger.export import write_seed
+from rucio_inject.ledger.look import holds_lease
 from rucio_inject.ledger.seed_json import by_dataset
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome

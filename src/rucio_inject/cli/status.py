@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rucio_inject.cli import overview
 from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
-from rucio_inject.cli.ledger_look import ledger_options
+from rucio_inject.cli.ledger_look import ledger_options, relocated
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.output import fitted, to_reader
-from rucio_inject.cli.overview import SHOWN, Reason, Status, gather
 from rucio_inject.cli.verbosity import shows_traces
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.domain.usage import Usage
+from rucio_inject.ledger.look import looking
+from rucio_inject.ports import Clock
+from rucio_inject.readings import overview as readings
+from rucio_inject.readings.overview import SHOWN, Reason, Status, overview
 from rucio_inject.words.facts import subject, told
 from rucio_inject.words.moments import moment, shown
 from rucio_inject.words.numbers import duration, plural, reason, size
@@ -66,6 +69,14 @@ def status(
                 continue
             click.echo("\n".join(([""] if number else []) + fitted(as_text(found))))
     ctx.exit(code)
+
+
+def gather(file: Path, output: Path | None, clock: Clock) -> Status:
+    """Ask the ledger of one campaign file."""
+    campaign = relocated(file, output)
+    command = shlex.join([*(["--output", str(output)] if output else []), str(file)])
+    with looking(campaign.ledger_place, campaign.campaign, clock) as look:
+        return overview(look, clock, command=command, analyse=campaign.access.analyse)
 
 
 def todo(found: Status) -> Iterator[str]:
@@ -230,7 +241,7 @@ def _reasons(found: Status) -> Iterator[str]:
     for waits in found.waiting[:SHOWN]:
         yield f"  waiting       {_number(waits.count)}: {reason(waits.why)}"
         yield f"                such as {waits.example.did}"
-    looked_at = overview.WAITING_LOOKED_AT
+    looked_at = readings.WAITING_LOOKED_AT
     if found.waiting and replicating > looked_at:
         yield f"                (of the first {looked_at:,} of {replicating:,} files)"
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from rucio_inject.cli import run
-from rucio_inject.cli.ledger_look import holds_lease, relocated
+from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
@@ -24,6 +24,7 @@ from rucio_inject.domain.errors import DeadlinePassed, InjectError, LedgerError
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.ledger.engine import sqlite_database
+from rucio_inject.ledger.look import holds_lease
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.tables import leases
 from rucio_inject.ports import Identity

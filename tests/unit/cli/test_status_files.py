@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.ledger_databases import Location, location, postgresql_server
 
-from rucio_inject.cli import overview
+from rucio_inject.cli import status
 from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
 from rucio_inject.cli.output import fitted
@@ -26,6 +26,7 @@ from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.fact_json import KINDS
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.readings import overview as readings
 from rucio_inject.testing.contracts.ledger import (
     FILE,
     MEASURE,
@@ -188,7 +189,7 @@ class TestStatus:
     def test_a_lease_that_ran_out_holds_nothing(self, campaign: Path) -> None:
         with ledger_at(campaign.parent):
             later = FakeClock(SystemClock().now() + timedelta(hours=1))
-            held = overview.gather(campaign, None, later).held
+            held = status.gather(campaign, None, later).held
         assert held is not None
         assert not held.valid
 
@@ -228,7 +229,7 @@ class TestStatus:
             ("B: QUEUED", 3),
             ("A: SUBMITTED", 1),
         ]
-        monkeypatch.setattr(overview, "WAITING_LOOKED_AT", 2)
+        monkeypatch.setattr(readings, "WAITING_LOOKED_AT", 2)
         assert "(of the first 2 of 4 files)" in run("status", campaign)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from tests.ledger_databases import Location, Server, location, postgresql_server
 
-from rucio_inject.cli.ledger_look import looking, relocated
+from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
@@ -18,6 +19,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ledger import fact_json, queries
+from rucio_inject.ledger.look import Look, looking
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.testing.contracts.ledger import FILE, NOON, SIBLING, begun, found, life
 from rucio_inject.testing.contracts.world import measured
@@ -79,9 +81,14 @@ def seed_at(folder: Path, **local: object) -> Path:
     return path
 
 
+def look_into(campaign: Path) -> AbstractContextManager[Look]:
+    known = relocated(campaign, None)
+    return looking(known.ledger_place, known.campaign, SystemClock())
+
+
 def imported(campaign: Path) -> FileRecord:
     """The record of the seed's file."""
-    with looking(relocated(campaign, None), SystemClock()) as look:
+    with look_into(campaign) as look:
         record = look.ledger.file(DID("magic", NAME))
     assert record is not None
     return record
@@ -93,7 +100,7 @@ class TestImportBegins:
     def test_in_an_empty_place(self, location: Location, tmp_path: Path) -> None:
         campaign, seed = campaign_at(tmp_path, location), seed_at(tmp_path)
         assert "1 file would be imported" in run("ledger", "import", campaign, seed, "-n")
-        with pytest.raises(LedgerError), looking(relocated(campaign, None), SystemClock()):
+        with pytest.raises(LedgerError), look_into(campaign):
             pass
         run("ledger", "import", campaign, seed)
         assert imported(campaign).state is FileState.MEASURED
@@ -290,7 +297,7 @@ class TestSeeds:
         seed.write_text(json.dumps({name: {"Scope": "magic", "Replicated": {"Local": local}}}))
         campaign = campaign_at(tmp_path)
         run("ledger", "import", campaign, seed)
-        with looking(relocated(campaign, None), SystemClock()) as look:
+        with look_into(campaign) as look:
             record = look.ledger.file(DID("magic", name))
         assert record is not None
         assert record.metadata["night"] == "2020_10_26"

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import JSON, Connection, cast, extract, func, select, type_coerce
 
-from rucio_inject.cli.ledger_look import (
-    Look,
-    looking,
-    relocated,
-)
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.fact_json import fact_from, file_from, rule_from
 from rucio_inject.ledger.holder import Holder, is_gone
+from rucio_inject.ledger.look import Look
 from rucio_inject.ledger.queries import Choice, StoredFact, cycle_begun_last, usage_by_state
 from rucio_inject.ledger.tables import campaigns, events, files, leases, rules, skipped
 from rucio_inject.ports import Clock
@@ -86,21 +80,21 @@ class Status:
     waiting: Sequence[Reason]
     skipped: int
     last: StoredFact | None
-    command: str
+    command: str = ""
     not_analysed: bool = False
 
 
-def gather(file: Path, output: Path | None, clock: Clock) -> Status:
-    """Ask the ledger of one campaign file: by SQL alone, whatever the number of files."""
-    campaign = relocated(file, output)
-    with looking(campaign, clock) as look, look.database.reading() as connection:
+def overview(look: Look, clock: Clock, *, command: str = "", analyse: bool = False) -> Status:
+    """Ask a ledger: by SQL alone, whatever the number of files. `analyse`: the campaign wants its
+    files analysed."""
+    with look.database.reading() as connection:
         mine = campaigns.c.id == look.number
         cycle, ended, analysed = connection.execute(
             select(campaigns.c.cycle, campaigns.c.ended, campaigns.c.analysed).where(mine)
         ).one()
         usage = usage_by_state(connection, Choice(look.number))
         return Status(
-            campaign=campaign.campaign,
+            campaign=look.name,
             place=look.database.place,
             at=clock.now(),
             cycle=cycle,
@@ -112,8 +106,8 @@ def gather(file: Path, output: Path | None, clock: Clock) -> Status:
             waiting=_waiting(connection, look),
             skipped=_skipped(connection, look),
             last=_last(connection, look),
-            command=shlex.join([*(["--output", str(output)] if output else []), str(file)]),
-            not_analysed=campaign.access.analyse and not analysed and FileState.VERIFIED in usage,
+            command=command,
+            not_analysed=analyse and not analysed and FileState.VERIFIED in usage,
         )
 
 
