@@ -33,15 +33,14 @@ def blocked(lake: Lake, rse: str, what: str) -> Iterator[None]:
 
 @contextmanager
 def unmounted(lake: Lake, rse: str) -> Iterator[None]:
-    """A storage whose folder is not there; a file in its place keeps others from making it."""
+    """A storage whose folder is not there; who makes it anew makes the end of this fail."""
     folder = lake.storage(rse)
     away = folder.with_name(f"{rse}.away")
     folder.rename(away)
-    folder.touch()
     try:
         yield
     finally:
-        folder.unlink()
+        # Onto a folder with something in it this is refused.
         away.rename(folder)
 
 

@@ -61,7 +61,7 @@ class Programs:
             str(port),
             "--state-dir",
             str(self._paths.transfers),
-            "--allow-root",
+            "--allow-roots-in",
             str(self._paths.storage),
         )
 

@@ -90,3 +90,13 @@ def test_a_root_may_itself_be_a_link(root: Path) -> None:
 )
 def test_other_urls_are_refused(root: Path, url: str, number: int) -> None:
     assert refused(root, url) == number
+
+
+def test_the_root_of_a_path(root: Path) -> None:
+    guard = PathGuard([root], [root.parent / "rses"])
+    assert guard.root_of(root / "new" / "f") == root
+    for name in ("A", "B"):
+        storage = root.parent / "rses" / name
+        path = guard.path(f"file://localhost{storage}/scope/f")
+        assert guard.root_of(path) == storage
+    assert refused(root, f"file://localhost{root.parent}/rses/A/f") == errno.EACCES

@@ -213,3 +213,26 @@ def test_what_a_killed_process_left_is_removed(root: Path) -> None:
     copier.forget(task(root))
     copier.forget(task(root, destination="file://localhost/etc/passwd"))
     assert list((root / "to").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file", "scope/file", "scope/ab/cd/file"])
+def test_a_storage_that_is_not_mounted_is_not_made(root: Path, name: str) -> None:
+    storage = root.parent / "storages" / "LAPP-FAST"
+    (root.parent / "storages").mkdir()
+    copier = PosixCopier(PathGuard([root], [storage.parent]))
+    wanted = task(root, destination=f"file://localhost{storage}/{name}")
+    with pytest.raises(CopyFailed) as caught:
+        copier.copy(wanted, CopyControl())
+    assert caught.value.reason.startswith("DESTINATION [2] the storage's folder")
+    assert not storage.exists()
+    storage.mkdir()
+    copier.copy(wanted, CopyControl())
+    assert (storage / name).read_bytes() == CONTENT
+
+
+def test_nor_is_a_root_that_vanished(root: Path) -> None:
+    storage = root.parent / "other"
+    copier = PosixCopier(PathGuard([root, storage]))
+    with pytest.raises(CopyFailed, match="is it mounted"):
+        copier.copy(task(root, destination=f"file://localhost{storage}/a/b"), CopyControl())
+    assert not storage.exists()

@@ -5,7 +5,7 @@ code is changed: the RSE attribute `fts` is all that points to it, and at a real
 FTS. It runs as a process of its own:
 
     python -m rucio_inject.lake.transfers --host 127.0.0.1 --port PORT --state-dir DIR
-        --allow-root DIR [--allow-root DIR …] [--workers N] [--fsync]
+        --allow-root DIR … --allow-roots-in DIR … [--workers N] [--fsync]
 
     server      HTTP: routes and status codes
     wire        JSON to a JobRequest and back to what Rucio reads

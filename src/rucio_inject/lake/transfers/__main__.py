@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> None:
     loopback(options.host)
-    guard = PathGuard(_folders(options.allow_root))
+    guard = PathGuard(_folders(options.allow_root), _folders(options.allow_roots_in))
     clock = SystemClock()
     store = Store(options.state_dir, fsync=options.fsync)
     copiers = {"file": PosixCopier(guard, fsync=options.fsync)}
@@ -78,9 +78,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _folders(roots: Sequence[Path]) -> Sequence[Path]:
     for root in roots:
         if not root.is_dir():
-            raise LakeError(
-                f"--allow-root {root} is not a folder", hint="make the storage's folder first"
-            )
+            raise LakeError(f"{root} is not a folder", hint="make the storage's folder first")
     return roots
 
 
@@ -106,10 +104,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-root",
         type=Path,
-        required=True,
+        default=[],
         action="append",
         metavar="DIR",
         help="a storage folder; nothing outside of these is read or written",
+    )
+    parser.add_argument(
+        "--allow-roots-in",
+        type=Path,
+        default=[],
+        action="append",
+        metavar="DIR",
+        help="a folder that holds nothing but storage folders",
     )
     parser.add_argument("--workers", type=int, default=8, help="copies at a time")
     parser.add_argument(

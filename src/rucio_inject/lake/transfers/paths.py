@@ -32,10 +32,13 @@ def scheme_of(url: str) -> str:
 class PathGuard:
     """Turns `file://` URLs into paths below the allowed roots, and refuses all others."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        """`roots` are existing folders; symbolic links in them are followed once, here."""
+    def __init__(self, roots: Sequence[Path], folders_of_roots: Sequence[Path] = ()) -> None:
+        """`roots` are existing folders, and so is each folder that lies in one of
+        `folders_of_roots`; symbolic links in what is given here are followed once."""
         # With a slash at the end: /lake/a does not allow /lake/ab, nor the root itself.
-        self._roots = tuple(os.path.realpath(root).rstrip("/") + "/" for root in roots)
+        self._single = tuple(os.path.realpath(root).rstrip("/") + "/" for root in roots)
+        self._many = tuple(os.path.realpath(one).rstrip("/") + "/" for one in folders_of_roots)
+        self._roots = self._single + self._many
 
     def path(self, url: str) -> Path:
         """The real path behind `url`, with the links of its folders followed. PathRefused if the
@@ -52,6 +55,15 @@ class PathGuard:
         if real.is_symlink():
             self._below_a_root(os.path.realpath(real), url)
         return real
+
+    def root_of(self, path: Path) -> Path:
+        """The root that a path given by us lies in: only who mounts a storage may make it."""
+        real = str(path)
+        for root in self._single:
+            if real.startswith(root):
+                return Path(root)
+        (above,) = (one for one in self._many if real.startswith(one))
+        return Path(above, real.removeprefix(above).partition("/")[0])
 
     def _below_a_root(self, real: str, url: str) -> None:
         if not real.startswith(self._roots):

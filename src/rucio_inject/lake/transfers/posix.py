@@ -42,7 +42,7 @@ class PosixCopier:
                 return
             with _blame(Side.DESTINATION):
                 if not destination.parent.is_dir():
-                    destination.parent.mkdir(parents=True, exist_ok=True)
+                    _make_folder(destination.parent, self._guard.root_of(destination))
                     # Looked at again: a link may have been put where the folder was to be made.
                     destination = self._path(task.destination, Side.DESTINATION)
             part = _part_of(destination, task.label)
@@ -131,6 +131,18 @@ def _blame(side: Side) -> Iterator[None]:
         yield
     except OSError as refused:
         raise CopyFailed(side, refused.errno or errno.EIO) from refused
+
+
+def _make_folder(folder: Path, root: Path) -> None:
+    """Make a folder, and those above it up to the storage's own: without that the storage is not
+    mounted, and what were written below its mount point would be hidden when it is."""
+    if folder == root:
+        text = f"the storage's folder {root} is not there: is it mounted?"
+        raise CopyFailed(Side.DESTINATION, errno.ENOENT, text)
+    if not folder.parent.is_dir():
+        _make_folder(folder.parent, root)
+    # Another thread may be making it.
+    folder.mkdir(exist_ok=True)
 
 
 @contextlib.contextmanager
