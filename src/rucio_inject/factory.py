@@ -218,7 +218,15 @@ def make_pipeline(
         tidy=None
         if access.keep
         else RemoveCopies(journal, folders.read_back, scope=campaign.scope),
-        end=EndRules(journal, catalogue, lifetimes(campaign), end.lifetime) if end else None,
+        end=EndRules(
+            journal,
+            catalogue,
+            account=account,
+            lifetimes=lifetimes(campaign),
+            default=end.lifetime,
+        )
+        if end
+        else None,
         confirm=ConfirmGone(
             journal,
             catalogue,

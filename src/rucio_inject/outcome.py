@@ -98,7 +98,7 @@ class Outcome:
 
     `failed` were set aside, `waiting` are not yet where their rules want them, `still_there` have
     rules that ended and are on some RSE still: of each the first `LISTED`. `kept` are datasets
-    whose rules were not ended, with the reason.
+    whose rules were not ended, `endless` those whose rules do not end all the same; and why.
     """
 
     cycle: int
@@ -110,6 +110,7 @@ class Outcome:
     changed: bool = True
     not_ok: Sequence[RuleView] = ()
     kept: Mapping[DID, str] = field(default_factory=dict)
+    endless: Mapping[DID, str] = field(default_factory=dict)
     analysis: Analysis | None = None
     analysis_error: AnalysisFailed | None = None
 

@@ -73,7 +73,7 @@ class Pipeline:
         self._reopen()
         watched = self._steps.watch.run()
         analysis, analysis_error = self._access()
-        kept = self._end()
+        kept, endless = self._end()
         if set(ledger.counts()) == {self._goal} and not ledger.cycle_ended:
             self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
         return Outcome(
@@ -86,6 +86,7 @@ class Pipeline:
             changed=self._journal.changed,
             not_ok=watched.not_ok,
             kept=kept,
+            endless=endless,
             analysis=analysis,
             analysis_error=analysis_error,
         )
@@ -139,10 +140,12 @@ class Pipeline:
         earlier = (record for record in verified if record.did not in copies)
         return self._steps.analyse.run({**self._steps.access.read_one(earlier), **copies})
 
-    def _end(self) -> Mapping[DID, str]:
+    def _end(self) -> tuple[Mapping[DID, str], Mapping[DID, str]]:
+        """Gives datasets whose rules were not ended, and those whose rules do not end; and why."""
         kept: Mapping[DID, str] = {}
+        endless: Mapping[DID, str] = {}
         if self._steps.end is not None and self._steps.confirm is not None:
             kept = self._steps.end.run()
-            self._steps.confirm.run()
+            endless = self._steps.confirm.run()
         self._steps.free.run()
-        return kept
+        return kept, endless

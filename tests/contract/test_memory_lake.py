@@ -54,6 +54,7 @@ def world(lake: MemoryLake, tmp_path: Path) -> ContractWorld:
         tag="t",
         folder=tmp_path,
         settle=settle,
+        link=lake.link,
         numbers=count(1),
     )
 

@@ -64,6 +64,7 @@ def world(bench: Bench, official_client: OfficialClient, tmp_path: Path) -> Iter
         tag=uuid4().hex[:8],
         folder=tmp_path,
         settle=settle,
+        link=lambda parent, child: None,
         numbers=count(1),
     )
     session.client().session.close()

@@ -178,3 +178,31 @@ def is_gone(client: Any, name: str) -> bool:
     except DataIdentifierNotFound:
         return True
     return False
+
+
+def test_a_parent_of_an_unfinished_rule_is_kept_and_told(
+    bench: Bench, official_client: Official
+) -> None:
+    """Rucio issue 60: a parent is immortal until its child is OK."""
+    root, run = official_client("root"), "05089106"
+    rules = [{"rse_expression": "PIC-DCACHE"}]
+    keys = campaign("chained", 0, source=inbox(bench, run, 1), rules=rules, end=None)
+    assert bench.run(keys).code == 0
+    with without_transfers_to(root, "LAPP-FAST"):
+        dids = [{"scope": SCOPE, "name": run}]
+        (child,) = root.add_replication_rule(dids, 1, "LAPP-FAST", account="magic")
+        wait_until(lambda: root.get_replication_rule(child)["state"] == "STUCK")
+        (parent,) = (
+            rule["id"]
+            for rule in root.list_did_rules(SCOPE, run)
+            if rule["rse_expression"] == "PIC-DCACHE"
+        )
+        root.update_replication_rule(parent, {"child_rule_id": child})
+        kept = bench.run({**keys, "end": END})
+        assert (kept.code, kept.end["files"]) == (3, {"VERIFIED": 1}), kept.err
+        assert f"unfinished child rule {child}" in kept.end["kept"][f"{SCOPE}:{run}"]
+    boost(root, [{"id": child}])
+    wait_until(lambda: root.get_replication_rule(parent)["child_rule_id"] is None)
+    root.update_replication_rule(child, {"lifetime": 1, "purge_replicas": True})
+    ended = bench.run({**keys, "end": END})
+    assert (ended.code, ended.end["files"]) == (0, {"GONE": 1}), ended.err

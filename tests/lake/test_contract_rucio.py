@@ -49,10 +49,17 @@ def foreign_scope(official_client: OfficialClient) -> str:
 
 @pytest.fixture
 def world(
-    running_lake: EmbeddedLake, foreign_scope: str, session: Session, tmp_path: Path
+    running_lake: EmbeddedLake,
+    foreign_scope: str,
+    official_client: OfficialClient,
+    session: Session,
+    tmp_path: Path,
 ) -> ContractWorld:
     from rucio_inject.rucio.catalogue import RucioCatalogue
     from rucio_inject.rucio.storage import RucioStorage
+
+    def link(parent: str, child: str) -> None:
+        official_client("root").update_replication_rule(parent, {"child_rule_id": child})
 
     catalogue: RucioCatalogue = RucioCatalogue(session)
     storage: RucioStorage = RucioStorage(session)
@@ -68,6 +75,7 @@ def world(
         tag=uuid4().hex[:8],
         folder=tmp_path,
         settle=_settle,
+        link=link,
         numbers=count(1),
     )
 

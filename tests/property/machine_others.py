@@ -145,6 +145,14 @@ class Others:
             if rule.purge:
                 self._let_go(rule_id)
 
+    def chain(self, rse: str, number: int) -> None:
+        """An operator links a rule of ours to another one of its dataset, as its child."""
+        for child in self._our_rules(number):
+            dataset = self.lake.rules[child].did
+            others = [k for k, r in self.lake.rules.items() if r.did == dataset and k != child]
+            if others:
+                self.lake.link(others[number % len(others)], child)
+
     def _our_rules(self, number: int) -> list[str]:
         ours = [rule_id for rule_id in self.lake.rules if rule_id not in self.judge.their_rules]
         return [ours[number % len(ours)]] if ours else []
@@ -338,6 +346,7 @@ SPOILERS: tuple[Action, ...] = (
     Others.declare_bad,
     Others.delete_rule,
     Others.expire_rule,
+    Others.chain,
     Others.erase_dataset,
     Others.detach,
     Others.attach_stranger,

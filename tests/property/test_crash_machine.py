@@ -349,7 +349,8 @@ class CrashMachine(RuleBasedStateMachine):
             return record.failure is not None or waits or record.state in ENDED
         if self.world.campaign.end is None:
             return record.state in ENDED
-        return record.state is FileState.GONE or record.dataset in self.outcome.kept
+        told = {*self.outcome.kept, *self.outcome.endless}
+        return record.state is FileState.GONE or record.dataset in told
 
 
 CrashMachine.TestCase.settings = SETTINGS

@@ -12,6 +12,11 @@ from rucio_inject.words.numbers import plural, reason
 SHOWN = 20
 _INDENT = " " * 16
 _NOT_YET = "its transfer is not done yet"
+_ENDLESS = (
+    "a child rule must become OK first (or: rucio rule update --child-rule-id None RULE); an end "
+    "that was taken back is given by hand, if nobody needs the files: rucio rule update --lifetime "
+    "1 RULE"
+)
 
 
 def set_aside(outcome: Outcome, skips: Sequence[str]) -> Iterator[str]:
@@ -41,6 +46,10 @@ def troubles(outcome: Outcome) -> Iterator[str]:
     yield from _waiting(outcome)
     for dataset, why in outcome.kept.items():
         yield f"  kept          the rules of {dataset}: {why}"
+    for dataset, why in outcome.endless.items():
+        yield f"  does not end  {dataset}: {why}"
+    if outcome.endless:
+        yield f"{_INDENT}→ {_ENDLESS}"
     yield from _still_there(outcome)
     yield from _unused(outcome)
 

@@ -42,7 +42,10 @@ class RuleRequest:
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """A rule as Rucio shows it now. The three numbers count locks, one a file and RSE."""
+    """A rule as Rucio shows it now. The three numbers count locks, one a file and RSE.
+
+    `child_rule_id` is a rule that somebody has linked to this one and that is not OK yet.
+    """
 
     rule_id: str
     did: DID
@@ -54,6 +57,31 @@ class RuleView:
     locks_stuck: int
     expires_at: datetime | None = None
     error: str | None = None
+    child_rule_id: str | None = None
+
+    @property
+    def chained(self) -> str | None:
+        """Why the rule can have no end now, in words; None if it can.
+
+        Rucio ends no parent before its child is OK, and takes the parent's end back if the child
+        is deleted (rucio issue 60).
+        """
+        if self.child_rule_id is None:
+            return None
+        return (
+            f"rule {self.rule_id} to {self.rse_expression} has the unfinished child rule "
+            f"{self.child_rule_id}, before which Rucio does not end it"
+        )
+
+    @property
+    def endless(self) -> str | None:
+        """Why the rule will not end although it was given its end; None if it will."""
+        if self.child_rule_id is None and self.expires_at is None:
+            return (
+                f"the end of rule {self.rule_id} to {self.rse_expression} was taken back, by "
+                "somebody or with a child rule of it"
+            )
+        return self.chained
 
 
 class LockState(StrEnum):

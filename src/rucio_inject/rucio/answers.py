@@ -168,6 +168,7 @@ def rule_view(row: Mapping[str, Any]) -> RuleView:
         locks_stuck=whole(row, "locks_stuck_cnt"),
         expires_at=_moment(row, "expires_at"),
         error=text(row, "error") if row.get("error") else None,
+        child_rule_id=text(row, "child_rule_id") if row.get("child_rule_id") else None,
     )
 
 

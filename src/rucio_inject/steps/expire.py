@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
@@ -14,20 +15,21 @@ from rucio_inject.domain.facts import (
     FileExpiring,
     FileGone,
     ReplicaGone,
+    RuleChanged,
     RuleEnding,
     RuleGone,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
-from rucio_inject.domain.rule import RuleView
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.organise import ending_datasets
 from rucio_inject.steps.pace import Pace
 
 # The undertaker takes what has expired: a second is as good as never having had a lifetime.
 COLLECTION_LIFETIME = 1
 EXPIRING = frozenset({FileState.EXPIRING})
-
+UNLINK = "see to the child, or undo the link (rucio rule update --child-rule-id None RULE)"
 
 NOT_ENDED = frozenset(
     {
@@ -44,11 +46,18 @@ class EndRules:
     """Gives the rules of verified datasets their end."""
 
     def __init__(
-        self, journal: Journal, catalogue: Catalogue, lifetimes: Mapping[str, int], default: int
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        *,
+        account: str,
+        lifetimes: Mapping[str, int],
+        default: int,
     ) -> None:
         """`lifetimes`: seconds by RSE expression; `default` for the others."""
         self._journal = journal
         self._catalogue = catalogue
+        self._account = account
         self._lifetimes = lifetimes
         self._default = default
 
@@ -59,6 +68,7 @@ class EndRules:
         replicas that its rules keep may be the last good ones.
         """
         kept: dict[DID, str] = {}
+        chained = self._chained()
         for dataset in self._journal.ledger.datasets(NOT_ENDED):
             self._journal.clock.check()
             files = self._journal.ledger.files(dataset=dataset)
@@ -70,11 +80,23 @@ class EndRules:
                 kept[dataset] = f"{len(unproved)} of its {len(inside)} files are not verified"
             elif ready and not_ours:
                 kept[dataset] = not_ours
+            elif ready and dataset in chained:
+                kept[dataset] = f"{chained[dataset]}: {UNLINK}"
             elif ready and (reason := self._strangers(dataset, inside)):
                 kept[dataset] = reason
             elif ready:
                 self._end(dataset, ready)
         return kept
+
+    def _chained(self) -> Mapping[DID, str]:
+        """Datasets, not yet about to end, with a rule of ours to which somebody has linked a child
+        that is not OK."""
+        begun = ending_datasets(self._journal.ledger)
+        verified = self._journal.ledger.datasets({FileState.VERIFIED})
+        whole = sorted(dataset for dataset in verified if dataset not in begun)
+        views = self._catalogue.rules(whole, self._account) if whole else ()
+        ours = {rule.rule_id for rule in self._journal.ledger.rules()}
+        return {v.did: v.chained for v in views if v.rule_id in ours and v.chained is not None}
 
     def _not_ours(self, dataset: DID, inside: Sequence[FileRecord]) -> str | None:
         """Why the end is not ours to give, as far as the record tells; None if it is."""
@@ -138,19 +160,22 @@ class ConfirmGone:
         self._account = account
         self._deadline = deadline
 
-    def run(self) -> int:
-        """Wait for EXPIRING files to be GONE; how many are not at the deadline."""
+    def run(self) -> Mapping[DID, str]:
+        """Wait for EXPIRING files to be GONE, at the latest until the deadline; gives datasets
+        whose rules do not end, and why: those are not waited for."""
         pace = Pace(self._journal.clock, self._deadline)
+        endless: Mapping[DID, str] = {}
         while self._expiring():
             for files in batches(self._journal.ledger.files(EXPIRING)):
                 self._look(files)
-            self._note_rules_gone()
-            if not self._expiring() or pace.over():
+            endless = self._look_at_rules()
+            left = self._journal.ledger.datasets(EXPIRING)
+            if set(left) <= set(endless) or pace.over():
                 break
             pace.wait()
         if not self._expiring():
             self._end_collections(pace)
-        return self._expiring()
+        return endless
 
     def _expiring(self) -> int:
         return self._journal.ledger.counts().get(FileState.EXPIRING, 0)
@@ -178,17 +203,26 @@ class ConfirmGone:
         # Rucio's posix protocol reports a file deleted that it could not delete: look for it.
         return pfn is not None and not self._storage.exists(rse, pfn)
 
-    def _note_rules_gone(self) -> None:
+    def _look_at_rules(self) -> Mapping[DID, str]:
+        """Note rules that are gone; gives datasets of which only rules that do not end are left."""
         ending = [r for r in self._journal.ledger.rules() if r.ending_at and not r.gone_at]
-        live = self._live({rule.dataset for rule in ending}) if ending else set()
+        if not ending:
+            return {}
+        datasets = sorted({rule.dataset for rule in ending})
+        views = {view.rule_id: view for view in self._catalogue.rules(datasets, self._account)}
         now = self._journal.clock.now()
         self._journal.tell(
-            RuleGone(at=now, rule_id=rule.rule_id) for rule in ending if rule.rule_id not in live
+            RuleGone(at=now, rule_id=rule.rule_id) for rule in ending if rule.rule_id not in views
         )
-
-    def _live(self, datasets: set[DID]) -> set[str]:
-        views: Sequence[RuleView] = self._catalogue.rules(sorted(datasets), self._account)
-        return {view.rule_id for view in views}
+        live = [(rule, views[rule.rule_id]) for rule in ending if rule.rule_id in views]
+        # Rucio sees no error in it: what is on record of the rule tells why it is there still.
+        self._journal.tell(
+            RuleChanged(at=now, view=replace(view, error=view.endless))
+            for rule, view in live
+            if view.endless and rule.error != view.endless
+        )
+        ends = {view.did for _, view in live if not view.endless}
+        return {v.did: v.endless for _, v in live if v.endless and v.did not in ends}
 
     def _end_collections(self, pace: Pace) -> None:
         """Expire datasets that are through, and containers that hold nothing else; wait for it."""

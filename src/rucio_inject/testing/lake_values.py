@@ -59,6 +59,7 @@ class LakeRule:
     expires_at: datetime | None = None
     purge: bool = False
     error: str | None = None
+    child_rule_id: str | None = None
 
     def state(self) -> RuleState:
         """As Rucio derives it from the locks: none at all is OK."""

@@ -330,4 +330,5 @@ def _view(rule_id: str, rule: LakeRule) -> RuleView:
         locks_stuck=states.count(LockState.STUCK),
         expires_at=rule.expires_at,
         error=(rule.error or next(iter(reasons), None)) if state is RuleState.STUCK else None,
+        child_rule_id=rule.child_rule_id,
     )

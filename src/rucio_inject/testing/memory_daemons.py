@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import LockState
+from rucio_inject.domain.rule import LockState, RuleState
 from rucio_inject.testing.lake_values import LakeLock, LakeReplica, LakeRule
 
 if TYPE_CHECKING:
@@ -122,16 +122,29 @@ def _source(lake: MemoryLake, did: DID, to: str) -> bytes | str:
 
 
 def judge_cleaner(lake: MemoryLake) -> None:
-    """Ends rules whose time has passed."""
+    """Ends rules whose time has passed, but no parent of a child that is not OK."""
     now = lake.clock.now()
     for rule_id, rule in list(lake.rules.items()):
-        if rule.expires_at is not None and rule.expires_at <= now:
+        if rule.state() is RuleState.OK:
+            release_parents(lake, rule_id)
+    for rule_id, rule in list(lake.rules.items()):
+        due = rule.expires_at is not None and rule.expires_at <= now
+        if due and rule.child_rule_id is None:
             end_rule_now(lake, rule_id)
+
+
+def release_parents(lake: MemoryLake, child: str, *, deleted: bool = False) -> None:
+    """Undo the links to a rule that is OK or deleted; with a deleted one goes its parents' end."""
+    for rule in lake.rules.values():
+        if rule.child_rule_id == child:
+            rule.child_rule_id = None
+            rule.expires_at = None if deleted else rule.expires_at
 
 
 def end_rule_now(lake: MemoryLake, rule_id: str) -> None:
     """Take a rule away; replicas that no lock holds any more may go, if it was to purge them."""
     rule = lake.rules.pop(rule_id)
+    release_parents(lake, rule_id, deleted=True)
     held = {key for other in lake.rules.values() for key in other.locks}
     for did, rse in rule.locks:
         if rule.purge and (did, rse) not in held:

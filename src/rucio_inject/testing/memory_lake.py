@@ -14,7 +14,7 @@ from itertools import count
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import CatalogueUnavailable, NotFound
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import LockState
+from rucio_inject.domain.rule import LockState, RuleState
 from rucio_inject.ports import AttributeValue
 from rucio_inject.testing import memory_daemons
 from rucio_inject.testing.expressions import matching
@@ -168,6 +168,11 @@ class MemoryLake:
         """Mend transfers to an RSE; what was stuck there is tried again."""
         self.rses[rse].fails_transfers, self.rses[rse].hangs = None, False
         self._again([key for rule in self.rules.values() for key in rule.locks if key[1] == rse])
+
+    def link(self, parent: str, child: str) -> None:
+        """Make a rule the parent of another one, as an operator may; not of one that is OK."""
+        if self.rules[child].state() is not RuleState.OK:
+            self.rules[parent].child_rule_id = child
 
     def _again(self, keys: list[tuple[DID, str]]) -> None:
         for rule in self.rules.values():

@@ -122,9 +122,10 @@ def _rule_now(view: RuleView) -> str:
         # Rucio calls a rule OK that was made while its dataset was empty.
         return f"{view.state}, without a lock: Rucio has yet to look at the files"
     why = f" ({reason(view.error)})" if view.error else ""
+    child = f"; parent of rule {view.child_rule_id}" if view.child_rule_id else ""
     return (
         f"{view.state}{why}; locks: {view.locks_ok} OK, "
-        f"{view.locks_replicating} replicating, {view.locks_stuck} stuck"
+        f"{view.locks_replicating} replicating, {view.locks_stuck} stuck{child}"
     )
 
 

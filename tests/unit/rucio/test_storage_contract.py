@@ -32,6 +32,7 @@ def world_of(settings: dict[str, Any], folder: Path, **named: Any) -> ContractWo
         tag="t",
         folder=folder,
         settle=lambda condition: None,
+        link=lambda parent, child: None,
         numbers=count(1),
     )
 

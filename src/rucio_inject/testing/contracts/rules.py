@@ -126,6 +126,25 @@ class RulesContract:
         assert (stuck.did, stuck.rse) == (file, world.other)
         assert stuck.reason
 
+    def test_a_parent_does_not_end_before_its_child_is_ok(self, world: ContractWorld) -> None:
+        """Rucio issue 60: a parent whose child is deleted unfinished has no end any more."""
+        file = world.registered()
+        pfn = world.catalogue.look_up([file])[file].replicas[world.rse].pfn
+        assert pfn is not None
+        world.storage.remove(world.rse, pfn)
+        dataset = self.filled(world, file)
+        parent = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        child = self.asked(world, dataset)
+        world.settle(lambda: self.views(world, dataset)[child].state is RuleState.STUCK)
+        world.link(parent, child)
+        assert self.views(world, dataset)[parent].child_rule_id == child
+        assert self.views(world, dataset)[child].child_rule_id is None
+        world.catalogue.end_rule(parent, 1)
+        world.catalogue.end_rule(child, 3)
+        world.settle(lambda: child not in self.views(world, dataset))
+        left = self.views(world, dataset)[parent]
+        assert (left.child_rule_id, left.expires_at) == (None, None)
+
     def test_an_ended_rule_takes_its_replicas_with_it(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
@@ -175,6 +194,10 @@ class RulesContract:
     def asked(self, world: ContractWorld, dataset: DID) -> str:
         """The rule that brings a dataset to `other`."""
         return world.catalogue.add_rule(dataset, RuleRequest(world.expression), world.account)
+
+    def views(self, world: ContractWorld, dataset: DID) -> dict[str, RuleView]:
+        """The rules of a dataset by their ids."""
+        return {v.rule_id: v for v in world.catalogue.rules([dataset], world.account)}
 
     def view(self, world: ContractWorld, dataset: DID) -> RuleView:
         """The one rule of a dataset."""

@@ -20,7 +20,8 @@ class ContractWorld:
 
     `rse` takes uploads and `other` replicas; `expression` stands for `other` alone. `scope` is the
     account's; `foreign_scope` somebody else's. `tag` makes names unique where lakes are kept.
-    `settle` lets the daemons work until a condition holds, and fails if it never does.
+    `settle` lets the daemons work until a condition holds, and fails if it never does. `link` makes
+    a rule the parent of another one, as an operator may.
     """
 
     catalogue: Catalogue
@@ -34,6 +35,7 @@ class ContractWorld:
     tag: str
     folder: Path
     settle: Callable[[Callable[[], bool]], None]
+    link: Callable[[str, str], None]
     numbers: count[int]
 
     def name(self, what: str = "file") -> DID:
