@@ -43,7 +43,9 @@ _PROXY = "is a proxy or another service behind that address? `rucio ping` tells 
 
 # What Rucio's client says when whoever answered was not Rucio: no word but the status.
 _NO_WORDS = re.compile(r"no error information passed \(http status code: (\d+)\)")
-_PAGE = re.compile(r"<(!doctype|html)\b", re.IGNORECASE)
+# Rucio speaks in words; with tags in them they are a page of something in between, which its client
+# takes for a refusal where it was to sign in again.
+_PAGE = re.compile(r"<(!doctype|html)\b|</[a-z]\w*>", re.IGNORECASE)
 # Statuses other than 5xx that pass: request timeout, too many requests.
 _PASSING = frozenset({408, 429})
 # The header that brings Rucio's token.

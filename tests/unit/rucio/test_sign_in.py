@@ -115,6 +115,7 @@ def test_no_proxy_certificate(
     [
         (Answer(PAGE, "text/html"), "makes no sense .*x-rucio-auth-token"),
         (Answer(PAGE, "text/html", 500), "makes no sense .*Welcome"),
+        (Answer(b"<h1>Sorry</h1>", "text/html", 500), "makes no sense .*Sorry"),
     ],
 )
 def test_another_service_where_one_signs_in(
