@@ -45,6 +45,7 @@ from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.recheck import Recheck
+from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
 from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
@@ -188,20 +189,17 @@ def make_pipeline(
     access = campaign.access
     end = campaign.end
     frees = isinstance(campaign.source, DirectorySettings) and campaign.source.free
+    upload = UploadFiles(
+        journal, source, ports.storage, compare, rse=rse, workers=campaign.upload.workers
+    )
     steps = Steps(
         discover=Discover(journal, source, placing(campaign), cycle),
         measure=MeasureFiles(journal, source, campaign.upload.workers),
-        recheck=Recheck(journal, catalogue, rse, frees=frees),
+        recheck=Recheck(journal, catalogue, rse, account=account, frees=frees),
         compare=compare,
         room=CheckRoom(journal.ledger, catalogue, lake, all_rules(campaign)),
-        upload=UploadFiles(
-            journal,
-            source,
-            ports.storage,
-            compare,
-            rse=rse,
-            workers=campaign.upload.workers,
-        ),
+        restore=RestoreFiles(journal, catalogue, upload, rse),
+        upload=upload,
         place=PlaceFiles(journal, catalogue, organise, rse),
         organise=organise,
         describe=DescribeFiles(journal, catalogue),

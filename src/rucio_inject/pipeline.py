@@ -23,6 +23,7 @@ from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
 from rucio_inject.steps.recheck import Recheck
+from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
 from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
@@ -34,6 +35,7 @@ class Steps:
 
     discover: Discover
     recheck: Recheck
+    restore: RestoreFiles
     measure: MeasureFiles
     compare: CompareWithCatalogue
     room: CheckRoom
@@ -104,6 +106,7 @@ class Pipeline:
         """From the source into the catalogue, with rules."""
         steps = self._steps
         steps.recheck.run()
+        steps.restore.run()
         steps.measure.run(generated_only=True)
         steps.compare.run(FileState.UPLOADED)
         steps.upload.look_again()

@@ -163,23 +163,6 @@ def test_a_real_source_is_freed_only_while_its_replicas_are_there(
     assert all(stored(bench, rse, third).exists() for rse in HOLDERS)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for the lake's daemons to do something."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the lake did not do it in time"
-        time.sleep(0.2)
-
-
-def is_gone(client: Any, name: str) -> bool:
-    """Whether the catalogue no longer has a DID."""
-    try:
-        client.get_did(SCOPE, name)
-    except DataIdentifierNotFound:
-        return True
-    return False
-
-
 def test_a_parent_of_an_unfinished_rule_is_kept_and_told(
     bench: Bench, official_client: Official
 ) -> None:
@@ -206,3 +189,53 @@ def test_a_parent_of_an_unfinished_rule_is_kept_and_told(
     root.update_replication_rule(child, {"lifetime": 1, "purge_replicas": True})
     ended = bench.run({**keys, "end": END})
     assert (ended.code, ended.end["files"]) == (0, {"GONE": 1}), ended.err
+
+
+def test_a_file_whose_last_replica_was_reaped_is_brought_again(
+    bench: Bench, official_client: Official
+) -> None:
+    """Rucio's reaper may take a source between two tries of a transfer (rucio issue 6513)."""
+    root, run = official_client("root"), "05089107"
+    rules = [{"rse_expression": "QOS=FAST"}]
+    short = {"deadline": "10s"}
+    source = inbox(bench, run, 2)
+    keys = campaign("reaped", 0, source=source, rules=rules, replication=short, end=None)
+    with without_transfers_to(root, "LAPP-FAST"):
+        assert bench.run(keys).code == 7
+        for rule in root.list_did_rules(SCOPE, run):
+            if rule["rse_expression"] == "PIC-INJECT":
+                root.update_replication_rule(rule["id"], {"lifetime": 1, "purge_replicas": True})
+        names = [NAME.format(run, number) for number in (1, 2)]
+        uploads = bench.lake.paths.storage / "PIC-INJECT"
+        wait_until(lambda: not any(list(uploads.rglob(name)) for name in names))
+        dids = [{"scope": SCOPE, "name": name} for name in names]
+        wait_until(lambda: not any(row["rses"] for row in root.list_replicas(dids)))
+
+        again = bench.run(keys)
+        assert (again.code, again.end["files"]) == (7, {"REPLICATING": 2}), again.err
+        assert all(row["states"]["PIC-INJECT"] == "AVAILABLE" for row in root.list_replicas(dids))
+    boost(root, [rule for rule in root.list_did_rules(SCOPE, run) if rule["state"] == "STUCK"])
+    healed = bench.run({**keys, "replication": {"deadline": "60s"}})
+    assert (healed.code, healed.end["files"]) == (0, {"VERIFIED": 2}), healed.err
+    for name in names:
+        assert (
+            stored(bench, "LAPP-FAST", name).read_bytes()
+            == stored(bench, "PIC-INJECT", name).read_bytes()
+        )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for the lake's daemons to do something."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the lake did not do it in time"
+        time.sleep(0.2)
+
+
+def is_gone(client: Any, name: str) -> bool:
+    """Whether the catalogue no longer has a DID."""
+    try:
+        client.get_did(SCOPE, name)
+    except DataIdentifierNotFound:
+        return True
+    return False

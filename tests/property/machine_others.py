@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from tests.injection_world import SCOPE
 from tests.property.machine_judge import Judge, WatchedWorld
@@ -290,6 +291,33 @@ class Others:
             for parent in self.lake.collections.values():
                 parent.contents.pop(did, None)
 
+    def reap_sources(self, rse: str, number: int) -> None:
+        """The rule that keeps uploads where they are is ended, and the reaper takes them between
+        two tries of their transfers: nothing is lost by it while their sources are there."""
+        landing = [
+            (rule_id, rule)
+            for rule_id, rule in self.lake.rules.items()
+            if rule.request.rse_expression == UPLOAD and rule_id not in self.judge.their_rules
+        ]
+        for rule_id, rule in landing[number % len(landing) :][:1] if landing else ():
+            files = self.lake.files_of(rule.did)
+            if not all(self._can_be_brought(did) for did in files):
+                continue
+            rule.purge = True
+            end_rule_now(self.lake, rule_id)
+            for did in files:
+                self.judge.spoil(did, UPLOAD)
+
+    def _can_be_brought(self, did: DID) -> bool:
+        """Whether a file of ours may lose its replica at the upload RSE, and nothing be lost."""
+        record = self.judge.records.get(did)
+        if record is None or record.measure is None or self._is_theirs(did):
+            return False
+        if record.state in {FileState.EXPIRING, FileState.GONE}:
+            return False
+        path = Path(record.path)
+        return path.exists() and measured(path.read_bytes()) == record.measure
+
     def _dids(self) -> list[DID]:
         real = [DID(SCOPE, name) for name in self.judge.sources if name.endswith(".root")]
         return list(dict.fromkeys([*real, *self.judge.records]))
@@ -351,6 +379,7 @@ SPOILERS: tuple[Action, ...] = (
     Others.detach,
     Others.attach_stranger,
     Others.reap,
+    Others.reap_sources,
 )
 OWNERS: tuple[Action, ...] = (
     Others.register_same,

@@ -148,6 +148,14 @@ class Catalogue(Protocol):
         """
         ...
 
+    def restore_files(self, rse: str, files: Sequence[NewFile]) -> None:
+        """Declare that an RSE holds files of the catalogue again: each gets a replica there, or the
+        one that a rule was to bring is available, and the rule has it.
+
+        NotFound if one is not in the catalogue; nothing is changed then. Idempotent.
+        """
+        ...
+
     def set_metadata(self, metadata: Mapping[DID, Mapping[str, str | int]]) -> None:
         """Set metadata of many files; idempotent."""
         ...

@@ -204,6 +204,25 @@ class RucioCatalogue:
                 # One transaction, in which Rucio compares what it has with what we bring.
                 client.add_files_to_datasets(rows, ignore_duplicate=True)
 
+    def restore_files(self, rse: str, files: Sequence[NewFile]) -> None:
+        """See the port."""
+        client = self._session.client()
+        known = self.look_up([file.did for file in files])
+        if lacking := [str(file.did) for file in files if file.did not in known]:
+            raise NotFound(f"not in the catalogue: {', '.join(lacking)}")
+        bare = [file for file in files if rse not in known[file.did].replicas]
+        if bare:
+            self.add_files(rse, bare)
+        awaited = [
+            file.did
+            for file in files
+            if rse in known[file.did].replicas and not known[file.did].replicas[rse].available
+        ]
+        for chunk in _chunks(awaited):
+            rows = [{**_plain(did), "state": "A"} for did in chunk]
+            with catalogue_errors(f"cannot declare {len(chunk)} replicas at {rse} available"):
+                client.update_replicas_states(rse, rows)
+
     def set_metadata(self, metadata: Mapping[DID, Mapping[str, str | int]]) -> None:
         """See the port."""
         client = self._session.client()

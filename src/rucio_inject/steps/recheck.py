@@ -13,7 +13,6 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import UNDER_WAY, datasets_under_way
-from rucio_inject.steps.watch import WAITING
 
 
 class Recheck:
@@ -23,12 +22,15 @@ class Recheck:
     is nowhere is brought again; one that has no source any more is set aside.
     """
 
-    def __init__(self, journal: Journal, catalogue: Catalogue, rse: str, *, frees: bool) -> None:
+    def __init__(
+        self, journal: Journal, catalogue: Catalogue, rse: str, *, account: str, frees: bool
+    ) -> None:
         """`frees`: sources are given up at the end, so that every dataset is looked into, also
         when all is done."""
         self._journal = journal
         self._catalogue = catalogue
         self._rse = rse
+        self._account = account
         self._frees = frees
 
     def run(self) -> None:
@@ -40,8 +42,27 @@ class Recheck:
             for batch in batches(ledger.files(UNDER_WAY, dataset=dataset)):
                 self._look(batch, f"was in {dataset}, which is not in the catalogue any more")
         done = ledger.cycle_ended and not self._frees
-        for dataset in ledger.datasets(WAITING) if done else datasets_under_way(ledger):
+        for dataset in self._short_of_locks() if done else datasets_under_way(ledger):
             self._find_detached(dataset)
+
+    def _short_of_locks(self) -> list[DID]:
+        """Datasets with a rule that holds fewer files than are on record as in them: when all is
+        done, one list of rules tells it, where each dataset would have to be listed."""
+        ledger = self._journal.ledger
+        under_way = datasets_under_way(ledger)
+        ours = {rule.rule_id for rule in ledger.rules()}
+        views = self._catalogue.rules(sorted(under_way), self._account) if under_way else ()
+        held: dict[DID, int] = {}
+        for view in views:
+            if view.rule_id in ours:
+                locks = view.locks_ok + view.locks_replicating + view.locks_stuck
+                files = locks // view.copies
+                held[view.did] = min(files, held.get(view.did, files))
+        return [did for did in under_way if did in held and held[did] < self._inside(did)]
+
+    def _inside(self, dataset: DID) -> int:
+        counts = self._journal.ledger.counts(dataset=dataset)
+        return sum(counts.get(state, 0) for state in UNDER_WAY)
 
     def _find_detached(self, dataset: DID) -> None:
         """Files that somebody took out of their dataset: no rule brings or keeps them."""
@@ -70,17 +91,23 @@ class Recheck:
             if record.state is FileState.REGISTERED:
                 return None
             state = FileState.REGISTERED
-        elif record.source is SourceCopy.KEPT or _is_there_yet(record):
+        elif has_source(record):
             state = FileState.MEASURED
         else:
-            lost = ReplicaMissing(
-                f"{reason}, nor at {self._rse}, and its source was freed",
-                hint=f"rucio replica list file {record.did} --all-states tells where else it is",
-            )
-            return self._journal.failed(record.did, lost)
+            return self._journal.failed(record.did, lost(record, f"{reason}, nor at {self._rse}"))
         return FileSetBack(at=at, did=record.did, state=state, reason=reason)
 
 
-def _is_there_yet(record: FileRecord) -> bool:
-    """Whether a source that was about to be removed never was."""
-    return record.source is SourceCopy.FREEING and Path(record.path).exists()
+def has_source(record: FileRecord) -> bool:
+    """Whether a file can be brought again: its source was kept, or was about to be removed and
+    never was."""
+    freeing = record.source is SourceCopy.FREEING
+    return record.source is SourceCopy.KEPT or (freeing and Path(record.path).exists())
+
+
+def lost(record: FileRecord, why: str) -> ReplicaMissing:
+    """That a file is where it should be no more, and has no source either."""
+    return ReplicaMissing(
+        f"{why}, and its source was freed",
+        hint=f"rucio replica list file {record.did} --all-states tells where else it is",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 
@@ -85,6 +85,14 @@ class UploadFiles:
             known = (reduce(advance, facts, record) for record, facts in told)
             yield [record for record in known if record.state is FileState.UPLOADED]
 
+    def again(
+        self, files: Sequence[FileRecord]
+    ) -> Iterator[list[tuple[FileRecord, Stored | InjectError]]]:
+        """Bring files again that were registered before and are on no RSE any more; yields what
+        came of each, some at a time. Only the very bytes that were registered are brought."""
+        begun, crew = self._begun([list(files)]), self._journal.crew
+        yield from in_threads(begun, self._bring_same, workers=self._workers, crew=crew)
+
     def _begun(self, batches: Iterable[list[FileRecord]]) -> Iterator[FileRecord]:
         """The files one by one, when the intent to upload them is on record."""
         for batch in batches:
@@ -125,6 +133,21 @@ class UploadFiles:
             )
         return stored
 
+    def _bring_same(self, record: FileRecord) -> Stored:
+        path, wanted = Path(record.path), measure_of(record)
+        if difference := ", ".join(wanted.differences(measure_file(path))):
+            raise _not_the_same(record, difference)
+        try:
+            stored = self._storage.put(self._rse, path, record.did)
+        except PlaceTaken as taken:
+            return self._as_it_lies(record, taken)
+        found = ", ".join(wanted.differences(stored.measure))
+        if difference := found or self._difference(stored.pfn, wanted):
+            # Nothing lay there before, and no replica there can be read: it is ours.
+            self._storage.remove(self._rse, stored.pfn)
+            raise _not_the_same(record, difference)
+        return stored
+
     def _as_it_lies(self, record: FileRecord, taken: PlaceTaken) -> Stored:
         """What lies in a file's place already, if it is the file: a try of ours whose answer was
         lost, or anybody's: the same bytes are as good."""
@@ -163,3 +186,11 @@ class UploadFiles:
         if found.adler32 != measure.adler32:
             return f"adler32: {measure.adler32} != {found.adler32}"
         return ""
+
+
+def _not_the_same(record: FileRecord, difference: str) -> SourceChanged:
+    return SourceChanged(
+        f"{record.did} is on no RSE any more, and its source is not what was injected "
+        f"({difference})",
+        hint=f"put {record.path} back as it was, and run the same command again",
+    )

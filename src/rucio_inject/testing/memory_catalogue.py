@@ -125,6 +125,16 @@ class MemoryCatalogue:
                 held = self._lake.collections[dataset].contents
                 held.update(dict.fromkeys(new.did for new in files))
 
+    def restore_files(self, rse: str, files: Sequence[NewFile]) -> None:
+        """See the port."""
+        with self._lake.call("restore_files"):
+            self._lake.rse(rse)
+            for new in files:
+                self._file(new.did)
+            for new in files:
+                self._register(rse, new)
+                self._lake.arrived(new.did, rse)
+
     def _register(self, rse: str, new: NewFile) -> None:
         if new.did not in self._lake.files:
             self._lake.registrations.append(new.did)

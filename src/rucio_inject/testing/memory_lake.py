@@ -169,6 +169,13 @@ class MemoryLake:
         self.rses[rse].fails_transfers, self.rses[rse].hangs = None, False
         self._again([key for rule in self.rules.values() for key in rule.locks if key[1] == rse])
 
+    def arrived(self, did: DID, rse: str) -> None:
+        """A replica is there, whoever brought it: every rule that holds it has it."""
+        self.replica(did, rse).state = ReplicaState.AVAILABLE
+        for rule in self.rules.values():
+            if (lock := rule.locks.get((did, rse))) is not None:
+                lock.state, lock.reason = LockState.OK, None
+
     def link(self, parent: str, child: str) -> None:
         """Make a rule the parent of another one, as an operator may; not of one that is OK."""
         if self.rules[child].state() is not RuleState.OK:

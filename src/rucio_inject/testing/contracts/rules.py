@@ -6,7 +6,9 @@ import pytest
 
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueError, NotFound
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState, RuleRequest, RuleState, RuleView
+from rucio_inject.ports import KnownReplica, NewFile
 from rucio_inject.testing.contracts.world import ContractWorld
 
 NO_RULE = "0" * 32
@@ -125,6 +127,41 @@ class RulesContract:
         (stuck,) = world.catalogue.stuck_files(rule_id)
         assert (stuck.did, stuck.rse) == (file, world.other)
         assert stuck.reason
+
+    def test_a_file_that_was_nowhere_is_restored(self, world: ContractWorld) -> None:
+        """Its replica was taken while a rule was to bring it elsewhere (rucio issue 6513)."""
+        did, measure, pfn = world.stored(b"restored")
+        world.catalogue.add_files(world.rse, [NewFile(did, measure)])
+        world.storage.remove(world.rse, pfn)
+        rule_id = self.asked(world, self.filled(world, did))
+        world.settle(lambda: bool(world.catalogue.stuck_files(rule_id)))
+        # What a rule was to bring comes by another way; so does a replica that no rule asked for.
+        path = world.folder / did.name
+        again = world.storage.put(world.other, path, did).pfn
+        for _ in range(2):
+            world.catalogue.restore_files(world.other, [NewFile(did, measure)])
+        replicas = world.catalogue.look_up([did])[did].replicas
+        assert replicas[world.other] == KnownReplica(again, ReplicaState.AVAILABLE)
+        assert [lock.state for lock in world.catalogue.locks(rule_id)] == [LockState.OK]
+        assert world.catalogue.stuck_files(rule_id) == []
+
+    def test_a_replica_that_no_rule_asked_for_is_restored(self, world: ContractWorld) -> None:
+        did, measure, _ = world.stored(b"elsewhere")
+        world.catalogue.add_files(world.rse, [NewFile(did, measure)])
+        world.storage.put(world.other, world.folder / did.name, did)
+        for _ in range(2):
+            world.catalogue.restore_files(world.other, [NewFile(did, measure)])
+        replicas = world.catalogue.look_up([did])[did].replicas
+        assert {rse: known.available for rse, known in replicas.items()} == {
+            world.rse: True,
+            world.other: True,
+        }
+
+    def test_what_is_not_in_the_catalogue_is_not_restored(self, world: ContractWorld) -> None:
+        did, measure, _ = world.stored()
+        with pytest.raises(NotFound):
+            world.catalogue.restore_files(world.rse, [NewFile(did, measure)])
+        assert world.catalogue.missing([did]) == {did}
 
     def test_a_parent_does_not_end_before_its_child_is_ok(self, world: ContractWorld) -> None:
         """Rucio issue 60: a parent whose child is deleted unfinished has no end any more."""
