@@ -87,7 +87,9 @@ class Witness:
                 self._is_not_lost(record)
 
     def _is_not_lost(self, record: FileRecord) -> None:
-        if record.source is SourceCopy.KEPT and record.measure is not None:
+        if record.in_place:
+            self._is_not_lost_at_its_origin(record)
+        elif record.source is SourceCopy.KEPT and record.measure is not None:
             path = Path(record.path)
             # Between the removal and its fact a verified file is gone from its source.
             if not path.exists() and not reached(record.state, FileState.VERIFIED):
@@ -95,15 +97,32 @@ class Witness:
         if record.state is FileState.GONE and record.did in self._lake.files:
             self.broken.append(f"{record.did} is said to be gone and is not")
 
+    def _is_not_lost_at_its_origin(self, record: FileRecord) -> None:
+        origin = record.upload_rse
+        if origin is None or record.source is not SourceCopy.KEPT or record.measure is None:
+            return
+        there = record.path in self._lake.rses[origin].bytes
+        if not there and record.state is not FileState.QUARANTINED:
+            self.broken.append(f"{record.did} is no longer at its origin, as {record.state}")
+
     def _has_good_replicas(self, did: DID, rses: Sequence[str], when: str) -> None:
         record = self._ledger.file(did)
         assert record is not None
+        freed = record.source is not SourceCopy.KEPT
         for rse in rses:
             ending = reached(record.state, FileState.EXPIRING)
-            content = self._lake.content(did, rse)
-            good = content is not None and measured(content) == record.measure
+            content = self._content(record, rse)
+            measure = record.measure
+            same = content is not None and measure and not measure.differences(measured(content))
+            # A source that is at an RSE is given up together with its replica there.
+            good = same or (record.in_place and rse == record.upload_rse and freed)
             if not good and not ending:
                 self.broken.append(f"{did} has no good replica at {rse} {when}")
+
+    def _content(self, record: FileRecord, rse: str) -> bytes | None:
+        if record.in_place and rse == record.upload_rse:
+            return self._lake.rses[rse].bytes.get(record.path)
+        return self._lake.content(record.did, rse)
 
 
 @dataclass

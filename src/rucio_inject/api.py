@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from rucio_inject.campaign.own_folder import own_folder, refuse_folder_of_another
-from rucio_inject.campaign.schema import Campaign, DirectorySource
+from rucio_inject.campaign.schema import Campaign, FolderSource
 from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.domain.facts import RSECounted, UploadRSEChosen
 from rucio_inject.domain.injection import FileRecord
@@ -18,7 +18,6 @@ from rucio_inject.factory import (
     Ports,
     make_pipeline,
     make_sampler,
-    make_source,
     patient_ports,
     placing,
     rule_requests,
@@ -26,7 +25,7 @@ from rucio_inject.factory import (
 from rucio_inject.monitor.figure import draw_figure_1
 from rucio_inject.monitor.series import Series
 from rucio_inject.outcome import Outcome
-from rucio_inject.ports import FactSink, Ledger
+from rucio_inject.ports import FactSink, Ledger, Source
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
 from rucio_inject.steps.unchanged import (
@@ -35,6 +34,7 @@ from rucio_inject.steps.unchanged import (
     refuse_other_files,
     refuse_other_upload,
 )
+from rucio_inject.supply import make_source
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)
@@ -115,20 +115,26 @@ class Injector:
 
     def _look_into_source(self) -> None:
         self._refuse_overlap()
-        offered = make_source(self._campaign, self.folders, self._cycle).files()
+        offered = self._source().files()
         try:
-            next(offered)
+            next(offered, None)
         except NothingToInject:
             if not self._ledger.counts():
                 raise
 
+    def _source(self) -> Source:
+        ports = self._hasty_ports
+        return make_source(
+            self._campaign, self.folders.source, self._cycle, ports.storage, ports.clock
+        )
+
     def _refuse_changes(self) -> None:
         campaign, place = self._campaign, placing(self._campaign)
-        generates = campaign.source.kind != "directory"
+        generates = campaign.source.kind in {"mock", "listing"}
         meaning = Meaning(campaign.scope, generates, self._name_offered, place)
         refuse_changes(self._ledger, meaning)
-        if isinstance(campaign.source, DirectorySource) and self._ledger.counts():
-            offered = make_source(campaign, self.folders, self._cycle).files()
+        if isinstance(campaign.source, FolderSource) and self._ledger.counts():
+            offered = self._source().files()
             folder = campaign.source.path.absolute()
             with suppress(NothingToInject):
                 refuse_other_files(self._ledger, offered, place, folder)
@@ -147,7 +153,7 @@ class Injector:
 
     def _refuse_overlap(self) -> None:
         """Neither may we take our own work for a source, nor a source for our work."""
-        if not isinstance(self._campaign.source, DirectorySource):
+        if not isinstance(self._campaign.source, FolderSource):
             return
         source, output = self._campaign.source.path.resolve(), self.folders.output.resolve()
         if source.is_relative_to(output) or output.is_relative_to(source):

@@ -8,15 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rucio_inject.campaign.schema import Campaign, RawPayload, RootPayload
-from rucio_inject.campaign.schema import DirectorySource as DirectorySettings
-from rucio_inject.campaign.schema import ListingSource as ListingSettings
-from rucio_inject.campaign.schema import MockSource as MockSettings
+from rucio_inject.campaign.schema import Campaign, FolderSource
+from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.names import (
-    Letter,
-    Telescope,
     grammars,
     metadata,
     parse_name,
@@ -29,16 +25,12 @@ from rucio_inject.pipeline import Pipeline, Steps
 from rucio_inject.ports import Analyser, Catalogue, Clock, Source, Storage
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
-from rucio_inject.science.content import RawContent, RootContent
-from rucio_inject.sources.directory import DirectorySource
-from rucio_inject.sources.listing import ListingSource
-from rucio_inject.sources.mock import MockPlan, MockSource
-from rucio_inject.sources.payload import Payload
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
 from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, Place
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.free import FreeSources
+from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
@@ -49,6 +41,7 @@ from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
 from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
+from rucio_inject.supply import make_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,43 +129,6 @@ def all_rules(campaign: Campaign) -> tuple[RuleRequest, ...]:
     return (landing, *rules)
 
 
-def make_source(campaign: Campaign, folders: Folders, cycle: int) -> Source:
-    """The campaign's source, for a cycle (1 the first): mock files differ from cycle to cycle."""
-    match campaign.source:
-        case MockSettings() as mock:
-            return MockSource(mock_plan(mock, cycle), folders.source, payload(mock.payload))
-        case DirectorySettings() as directory:
-            return DirectorySource(
-                directory.path, pattern=directory.pattern, recursive=directory.recursive
-            )
-        case ListingSettings() as listing:
-            return ListingSource(
-                listing.path, folders.source, payload(listing.payload), seed=listing.seed
-            )
-
-
-def mock_plan(mock: MockSettings, cycle: int) -> MockPlan:
-    """What the mock files of a cycle are called."""
-    return MockPlan(
-        seed=mock.seed,
-        cycle=cycle,
-        night=mock.night,
-        target=mock.target,
-        wobble=mock.wobble,
-        runs=mock.runs,
-        subruns=mock.subruns,
-        telescopes=tuple(Telescope(telescope) for telescope in mock.telescopes),
-        letters=tuple(Letter(letter) for letter in mock.types),
-    )
-
-
-def payload(settings: RootPayload | RawPayload) -> Payload:
-    """What makes the content of a generated file."""
-    if isinstance(settings, RawPayload):
-        return RawContent(settings.size)
-    return RootContent(settings.events)
-
-
 def make_pipeline(
     campaign: Campaign,
     ports: Ports,
@@ -182,25 +138,25 @@ def make_pipeline(
     cycle: int,
 ) -> Pipeline:
     """Every step of a campaign's cycle, on a lake that has been surveyed."""
-    source = make_source(campaign, folders, cycle)
+    source = make_source(campaign, folders.source, cycle, ports.storage, ports.clock)
     compare = CompareWithCatalogue(journal, ports.catalogue, campaign.upload.rse)
     rse, account, catalogue = campaign.upload.rse, lake.identity.account, ports.catalogue
     organise = Organise(journal, catalogue, account=account, rules=all_rules(campaign))
     access = campaign.access
     end = campaign.end
-    frees = isinstance(campaign.source, DirectorySettings) and campaign.source.free
-    upload = UploadFiles(
-        journal, source, ports.storage, compare, rse=rse, workers=campaign.upload.workers
-    )
+    frees = isinstance(campaign.source, FolderSource) and campaign.source.free
+    measure, upload = _bringing(campaign, ports, journal, source, compare)
     steps = Steps(
         discover=Discover(journal, source, placing(campaign), cycle),
-        measure=MeasureFiles(journal, source, campaign.upload.workers),
+        measure=measure,
         recheck=Recheck(journal, catalogue, rse, account=account, frees=frees),
         compare=compare,
         room=CheckRoom(journal.ledger, catalogue, lake, all_rules(campaign)),
         restore=RestoreFiles(journal, catalogue, upload, rse),
         upload=upload,
-        place=PlaceFiles(journal, catalogue, organise, rse),
+        place=PlaceFiles(
+            journal, catalogue, organise, rse, in_place=isinstance(campaign.source, RseSettings)
+        ),
         organise=organise,
         describe=DescribeFiles(journal, catalogue),
         watch=Watch(journal, catalogue, account=account, deadline=campaign.replication.deadline),
@@ -250,6 +206,23 @@ def make_pipeline(
         ),
     )
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
+
+
+def _bringing(
+    campaign: Campaign,
+    ports: Ports,
+    journal: Journal,
+    source: Source,
+    compare: CompareWithCatalogue,
+) -> tuple[MeasureFiles, UploadFiles | TakeAsTheyLie]:
+    """What measures files, and what sees to it that the upload RSE holds them."""
+    rse, workers = campaign.upload.rse, campaign.upload.workers
+    if isinstance(campaign.source, RseSettings):
+        read = campaign.source.read
+        asking = MeasureInPlace(journal, source, ports.storage, rse=rse, workers=workers, read=read)
+        return asking, TakeAsTheyLie(journal, asking, rse=rse, workers=workers)
+    upload = UploadFiles(journal, source, ports.storage, compare, rse=rse, workers=workers)
+    return MeasureFiles(journal, source, workers), upload
 
 
 def lifetimes(campaign: Campaign) -> dict[str, int]:

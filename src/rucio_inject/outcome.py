@@ -12,7 +12,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.rule import RuleView
-from rucio_inject.ports import Analysis
+from rucio_inject.ports import Analysis, LeftOut
 
 LISTED = 1000
 """Files of a kind that an outcome lists; of more it has the numbers only."""
@@ -99,6 +99,7 @@ class Outcome:
     `failed` were set aside, `waiting` are not yet where their rules want them, `still_there` have
     rules that ended and are on some RSE still: of each the first `LISTED`. `kept` are datasets
     whose rules were not ended, `endless` those whose rules do not end all the same; and why.
+    `not_yet` is what the source will offer later.
     """
 
     cycle: int
@@ -113,6 +114,7 @@ class Outcome:
     endless: Mapping[DID, str] = field(default_factory=dict)
     analysis: Analysis | None = None
     analysis_error: AnalysisFailed | None = None
+    not_yet: Sequence[LeftOut] = ()
 
     @property
     def by_state(self) -> Mapping[FileState, int]:

@@ -18,6 +18,7 @@ from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.free import FreeSources
+from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
@@ -39,7 +40,7 @@ class Steps:
     measure: MeasureFiles
     compare: CompareWithCatalogue
     room: CheckRoom
-    upload: UploadFiles
+    upload: UploadFiles | TakeAsTheyLie
     place: PlaceFiles
     organise: Organise
     describe: DescribeFiles
@@ -91,6 +92,7 @@ class Pipeline:
             endless=endless,
             analysis=analysis,
             analysis_error=analysis_error,
+            not_yet=self._steps.discover.not_yet,
         )
 
     def _reopen(self) -> None:

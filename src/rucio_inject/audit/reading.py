@@ -40,7 +40,11 @@ def compared(
     if size not in {None, wanted.size}:
         return Difference(f"{size:,} B", f"{wanted.size:,} B (as injected)")
     pairs = (("adler32", adler32, wanted.adler32), ("md5", md5, wanted.md5))
-    other = [(what, there, mine) for what, there, mine in pairs if there not in {None, mine}]
+    other = [
+        (what, there, mine)
+        for what, there, mine in pairs
+        if None not in {there, mine} and there != mine
+    ]
     if not other:
         return None
     return Difference(

@@ -116,7 +116,10 @@ def reason_of(detail: ErrorDetails) -> str:
     if kind not in _REASONS:
         return detail["msg"]
     return _REASONS[kind].format_map(
-        {key: shown(value) if isinstance(value, str) else value for key, value in context.items()}
+        {
+            key: shown(value) if isinstance(value, str) and key != "expected_tags" else value
+            for key, value in context.items()
+        }
     )
 
 
@@ -159,8 +162,8 @@ def _line(tree: object, location: tuple[int | str, ...]) -> int:
 
 def _anchored(campaign: Campaign, folder: Path) -> Campaign:
     source = campaign.source
-    path = getattr(source, "path", None)
-    if not isinstance(path, Path):
-        return campaign
-    anchored = source.model_copy(update={"path": straight(folder / path)})
-    return campaign.model_copy(update={"source": anchored})
+    paths = {name: getattr(source, name) for name in type(source).model_fields}
+    update = {
+        name: straight(folder / path) for name, path in paths.items() if isinstance(path, Path)
+    }
+    return campaign.model_copy(update={"source": source.model_copy(update=update)})

@@ -2,137 +2,60 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
+from pydantic import Field, field_validator, model_validator
+
+from rucio_inject.campaign.model import (
+    CAMPAIGN,
+    IN_WORDS,
+    RSE,
+    Account,
+    Misfit,
+    Model,
+    RSEExpression,
+    Scope,
 )
-
+from rucio_inject.campaign.origins import (
+    DirectorySource,
+    FolderSource,
+    InboxSource,
+    ListingSource,
+    MockSource,
+    PathsSource,
+    RawPayload,
+    RootPayload,
+    RseSource,
+    Source,
+    SqlSource,
+)
 from rucio_inject.campaign.units import (
     Attribute,
-    Bytes,
     LedgerPlace,
     LocalPath,
-    Night,
     Number,
     Seconds,
-    Seed,
     Whole,
-    parse_expression,
     straight,
 )
 from rucio_inject.domain import names
 
-# What Rucio's generic schema takes; a site may take more, never less.
-SCOPE = r"^[a-zA-Z_\-.0-9]+$"
-ACCOUNT = r"^[a-z0-9-_]+$"
-RSE_NAME = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
-CAMPAIGN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-TARGET = r"^[A-Za-z0-9][A-Za-z0-9+_-]{0,11}$"
-# What the patterns ask for, in words.
-IN_WORDS = {
-    SCOPE: "may hold letters, digits, dot, dash and underscore only",
-    ACCOUNT: "may hold small letters, digits, dash and underscore only",
-    RSE_NAME: "must be an RSE's name: capitals and digits, joined by dash or underscore",
-    CAMPAIGN: "must begin with a letter or digit, and go on with these, dot, dash and underscore",
-    TARGET: "must be 1 to 12 letters, digits, +, dash and underscore, the first no sign",
-}
-Scope = Annotated[str, StringConstraints(pattern=SCOPE, max_length=25)]
-Account = Annotated[str, StringConstraints(pattern=ACCOUNT, max_length=25)]
-RSE = Annotated[str, StringConstraints(pattern=RSE_NAME)]
-RSEExpression = Annotated[str, StringConstraints(min_length=1), AfterValidator(parse_expression)]
-
-
-class Misfit(ValueError):
-    """Keys that do not go together: `where` is the one to be looked at first."""
-
-    def __init__(self, message: str, *where: str | int) -> None:
-        super().__init__(message)
-        self.where = where
-
-
-class Model(BaseModel):
-    """What all parts of a campaign share: no unknown keys, and no change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RootPayload(Model):
-    """Valid ROOT files with an `Events` tree: calibrated or melibea, as the type letter says."""
-
-    kind: Literal["root"]
-    events: Whole = Field(
-        default=4000,
-        ge=1,
-        le=10_000_000,
-        description="events in a melibea file (a twentieth of that in a calibrated one)",
-    )
-
-
-class RawPayload(Model):
-    """Cheap binary files with random content."""
-
-    kind: Literal["raw"]
-    size: Bytes = Field(default=100_000, ge=0, description="size of each file, as in 100kB")
-
-
-Payload = Annotated[RootPayload | RawPayload, Field(discriminator="kind")]
-
-
-class MockSource(Model):
-    """Files made for the purpose, named as the telescope names its own. Seeded: names and
-    physics of a cycle repeat."""
-
-    kind: Literal["mock"]
-    seed: Seed = Field(default=1, description="what names and contents are drawn from")
-    night: Night = Field(default=date(2020, 10, 26), description="the night in the names")
-    target: str = Field(
-        default="1ES1959+650",
-        pattern=TARGET,
-        description="the observed source, at most 12 characters",
-    )
-    wobble: Number = Field(default=0.40, ge=0, lt=10, description="wobble offset in degrees")
-    runs: Whole = Field(default=2, ge=1, le=10_000, description="runs a cycle, a dataset each")
-    subruns: Whole = Field(default=3, ge=1, le=999, description="subruns a run")
-    telescopes: tuple[Literal["M1", "M2"], ...] = Field(default=("M1", "M2"), min_length=1)
-    types: tuple[Literal["D", "Y", "P", "C", "I", "S", "Q"], ...] = Field(
-        default=("D", "Q"),
-        min_length=1,
-        description="type letters; S and Q are stereo: one file a run",
-    )
-    payload: Payload = RootPayload(kind="root")
-
-
-class DirectorySource(Model):
-    """Real files in a folder. MD5SUMS files and hidden ones are no data and are left out."""
-
-    kind: Literal["directory"]
-    path: LocalPath = Field(description="the folder; relative to the campaign file")
-    pattern: str = Field(default="*", min_length=1, description="which file names to take")
-    recursive: bool = Field(default=True, description="whether to look into its folders")
-    free: bool = Field(
-        default=False, description="remove a file here once every promised replica was read back"
-    )
-
-
-class ListingSource(Model):
-    """Names from a text file, one a line; a file is made for each."""
-
-    kind: Literal["listing"]
-    path: LocalPath = Field(description="the text file; relative to the campaign file")
-    seed: Seed = Field(default=1, description="what contents are drawn from")
-    payload: Payload = RawPayload(kind="raw")
-
-
-Source = Annotated[MockSource | DirectorySource | ListingSource, Field(discriminator="kind")]
+__all__ = [
+    "IN_WORDS",
+    "Campaign",
+    "DirectorySource",
+    "FolderSource",
+    "InboxSource",
+    "ListingSource",
+    "Misfit",
+    "MockSource",
+    "Model",
+    "PathsSource",
+    "RawPayload",
+    "RootPayload",
+    "RseSource",
+    "SqlSource",
+]
 
 
 class Naming(Model):

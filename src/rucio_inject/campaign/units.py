@@ -26,6 +26,7 @@ _BYTES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_SHARE = re.compile(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*\Z", re.ASCII)
 # What no RSE expression has, in any version of Rucio: an operator without a term on one side of it.
 _OPERATOR = r"[|&\\]"
 _LACKS_TERM = re.compile(
@@ -65,6 +66,15 @@ def parse_size(value: object) -> object:
             f"{shown(repr(value))} is no size: write a number and kB, MB or GB, as in 100kB"
         )
     return round(float(match[1]) * _BYTES[match[2]])
+
+
+def parse_share(value: object) -> object:
+    """A share of a whole from `10%` or `0.1`; anything else is left for pydantic."""
+    if not isinstance(value, str):
+        return value
+    if not (match := _SHARE.match(value)):
+        raise ValueError(f"{shown(repr(value))} is no share: write it as in 80%")
+    return float(match[1]) / 100
 
 
 def parse_night(value: object) -> object:
@@ -128,6 +138,7 @@ Whole = Annotated[int, Strict()]
 Number = Annotated[FiniteFloat, Strict()]
 Seconds = Annotated[int, Strict(), BeforeValidator(parse_duration), Field(le=LONGEST)]
 Bytes = Annotated[int, Strict(), BeforeValidator(parse_size), Field(le=INT64)]
+Share = Annotated[FiniteFloat, Strict(), BeforeValidator(parse_share), Field(gt=0, le=1)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=INT64)]
 Night = Annotated[date, BeforeValidator(parse_night)]
 Attribute = Annotated[bool | int | str, BeforeValidator(parse_attribute)]

@@ -14,6 +14,7 @@ from rucio_inject.domain.errors import (
     LedgerUnavailable,
     NameRefused,
     SignInFailed,
+    SourceMismatch,
     StorageUnavailable,
     UsageError,
 )
@@ -33,7 +34,7 @@ class ExitCode(IntEnum):
     FILES_FAILED = 3
     """Some files could not be injected; the others were."""
     CHECKSUM = 4
-    """Bytes read back were not the bytes that went in."""
+    """Bytes read back were not the bytes that went in, or a source not what came with it says."""
     LATER = 5
     """A deadline passed, or a server could not answer: the same command may succeed later."""
     SIGN_IN = 6
@@ -54,6 +55,7 @@ _OF_ERRORS: tuple[tuple[type[InjectError], ExitCode], ...] = (
     (DiskFull, ExitCode.LATER),
     (LedgerUnavailable, ExitCode.LATER),
     (ChecksumMismatch, ExitCode.CHECKSUM),
+    (SourceMismatch, ExitCode.CHECKSUM),
     (NameRefused, ExitCode.FILES_FAILED),
 )
 
@@ -89,7 +91,7 @@ def of_outcome(outcome: Outcome) -> ExitCode:
     """The exit code of a run that came to its end: the worst of what it found."""
     failures = outcome.totals.failures
     stuck = {RuleState.STUCK, RuleState.SUSPENDED} & {rule.state for rule in outcome.not_ok}
-    if ChecksumMismatch.code in failures:
+    if {ChecksumMismatch.code, SourceMismatch.code} & failures.keys():
         return ExitCode.CHECKSUM
     if stuck:
         return ExitCode.STUCK

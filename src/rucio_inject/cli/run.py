@@ -17,11 +17,13 @@ from types import FrameType
 import click
 
 from rucio_inject.api import Injector
+from rucio_inject.campaign.origins import GrowingSource
 from rucio_inject.campaign.own_folder import refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
-from rucio_inject.cli.exit_codes import ExitCode, of_outcome
+from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
 from rucio_inject.cli.ledger_look import relocated
+from rucio_inject.cli.main import tell
 from rucio_inject.cli.news import News
 from rucio_inject.cli.options import sign_in_options, with_password
 from rucio_inject.cli.output import legible, to_nowhere
@@ -37,15 +39,23 @@ from rucio_inject.cli.progress import (
 from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
 from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.clock import SystemClock
-from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
+from rucio_inject.domain.errors import (
+    CatalogueUnavailable,
+    DiskFull,
+    InjectError,
+    Interrupted,
+    LedgerError,
+    StorageUnavailable,
+    UsageError,
+)
 from rucio_inject.domain.injection import FileState
-from rucio_inject.factory import rucio_ports
+from rucio_inject.factory import Ports, rucio_ports
 from rucio_inject.ledger.export import write_seed
 from rucio_inject.ledger.look import holds_lease
 from rucio_inject.ledger.seed_json import by_dataset
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome
-from rucio_inject.ports import Ledger
+from rucio_inject.ports import Clock, Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.whole_files import replacing_durably
@@ -71,6 +81,11 @@ class Display:
     metavar="DURATION",
     help="How long to wait for another run of the campaign to end, as in 10m.",
 )
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Go on looking for new files, every source.every, until stopped (inbox and rse).",
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print the end as one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option(
@@ -90,6 +105,7 @@ def run(
     lake: Path | None,
     new_cycle: bool,
     wait: str,
+    watch: bool,
     as_json_: bool,
     quiet: bool,
     progress: str,
@@ -103,6 +119,12 @@ def run(
     campaign = relocated(file, output)
     if new_cycle:
         _refuse_new_cycle(campaign)
+    if watch and not isinstance(campaign.source, GrowingSource):
+        raise UsageError(
+            f"--watch is for sources that grow, and that of {campaign.campaign} is a "
+            f"{campaign.source.kind}",
+            hint="leave --watch out, or let source.kind be inbox or rse",
+        )
     # Before its ledger is made there.
     refuse_folder_of_another(campaign.output_folder, campaign.campaign)
     if campaign.seed_ledger_path is not None:
@@ -112,7 +134,10 @@ def run(
     if lake is not None:
         _enter_lake(lake, sign_in.account)
     display = Display(progress, as_json_, quiet)
-    ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle, wait=_seconds(wait)))
+    seconds = _seconds(wait)
+    if watch:
+        ctx.exit(_watch(campaign, sign_in, display, wait=seconds))
+    ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle, wait=seconds))
 
 
 def _seconds(text: str) -> int:
@@ -143,38 +168,79 @@ def _run(
     campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool, wait: int
 ) -> ExitCode:
     clock = SystemClock()
-    start = clock.monotonic()
     with _stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
         ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
-        progress = _progress(campaign, ledger, clock, display)
-        news = News()
-        injector = Injector(campaign, ports, ledger, [progress, news], new_cycle=new_cycle)
-        lake = injector.prepare()
-        if not (display.quiet or display.json):
-            _say("\n".join(map(legible, _greeting(campaign, lake))))
-        keep = partial(_keep, campaign, ledger, injector, lake, quiet=display.quiet)
-        try:
-            with progress:
-                outcome = injector.run(lake)
-        except BaseException:  # also a second Ctrl-C: what was done until then is to be seen
-            _keep_of_broken(keep)
-            raise
-        figure = keep()
-        code = of_outcome(outcome)
-        report = RunReport(
-            campaign=campaign.campaign,
-            lake=lake,
-            outcome=outcome,
-            rules=ledger.rules(),
-            seconds=clock.monotonic() - start,
-            code=code,
-            paths=_paths(campaign, injector, outcome, figure),
-            skips=news.skips,
-            cycles=campaign.source.kind == "mock",
-            done=news.done,
-        )
+        report = _once(campaign, ports, ledger, display, new_cycle=new_cycle, greet=True)
     _conclude(report, display)
-    return code
+    return report.code
+
+
+def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) -> ExitCode:
+    """Run again and again, with a pause between, until somebody asks us to stop.
+
+    Only what is new is told. What may pass is outlived: Rucio, a storage or room that is not there.
+    """
+    assert isinstance(campaign.source, GrowingSource)
+    clock, code, greet = SystemClock(), None, True
+    with _stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
+        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
+        while True:
+            before = code
+            try:
+                report = _once(campaign, ports, ledger, display, new_cycle=False, greet=greet)
+            except (CatalogueUnavailable, StorageUnavailable, DiskFull) as error:
+                if greet:
+                    raise
+                tell(error)
+                code = of_error(error)
+            else:
+                code = report.code
+                if report.outcome.changed or code is not before:
+                    _conclude(report, display)
+            greet = False
+            try:
+                clock.wait(campaign.source.every)
+            except Interrupted:
+                return code
+
+
+def _once(
+    campaign: Campaign,
+    ports: Ports,
+    ledger: SqlLedger,
+    display: Display,
+    *,
+    new_cycle: bool,
+    greet: bool,
+) -> RunReport:
+    """Take the campaign's files as far as they go now."""
+    clock = ports.clock
+    start = clock.monotonic()
+    progress, news = _progress(campaign, ledger, clock, display), News()
+    injector = Injector(campaign, ports, ledger, [progress, news], new_cycle=new_cycle)
+    lake = injector.prepare()
+    if greet and not (display.quiet or display.json):
+        _say("\n".join(map(legible, _greeting(campaign, lake))))
+    keep = partial(_keep, campaign, ledger, injector, lake, quiet=display.quiet)
+    try:
+        with progress:
+            outcome = injector.run(lake)
+    except BaseException:  # also a second Ctrl-C: what was done until then is to be seen
+        _keep_of_broken(keep)
+        raise
+    figure = keep() if greet or outcome.changed else None
+    return RunReport(
+        campaign=campaign.campaign,
+        lake=lake,
+        outcome=outcome,
+        rules=ledger.rules(),
+        seconds=clock.monotonic() - start,
+        code=of_outcome(outcome),
+        paths=_paths(campaign, injector, outcome, figure),
+        skips=news.skips,
+        cycles=campaign.source.kind == "mock",
+        done=news.done,
+    )
 
 
 def _conclude(report: RunReport, display: Display) -> None:
@@ -286,7 +352,7 @@ def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:
     return None
 
 
-def _progress(campaign: Campaign, ledger: Ledger, clock: SystemClock, display: Display) -> Progress:
+def _progress(campaign: Campaign, ledger: Ledger, clock: Clock, display: Display) -> Progress:
     if display.quiet or display.progress == "none":
         return NoProgress()
     console = PatientConsole()

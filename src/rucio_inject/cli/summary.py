@@ -9,7 +9,7 @@ from typing import Any
 
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.news import Done
-from rucio_inject.cli.troubles import set_aside, troubles
+from rucio_inject.cli.troubles import SHOWN, set_aside, troubles
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState
@@ -60,6 +60,7 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "bytes": outcome.totals.bytes,
         "skipped": outcome.skipped,
         "skip_reasons": list(report.skips),
+        "not_yet": [left.reason for left in outcome.not_yet],
         "adopted": {"files": outcome.totals.adopted, "bytes": outcome.totals.bytes_adopted},
         "freed": {
             "files": outcome.totals.freed,
@@ -105,12 +106,20 @@ def as_text(report: RunReport) -> Iterator[str]:
     outcome = report.outcome
     yield _title(report)
     yield ""
-    told = [*(_done(report) if outcome.changed else ()), *_wrong(report)]
+    told = [*(_done(report) if outcome.changed else ()), *_not_yet(outcome), *_wrong(report)]
     yield from told
     if told:
         yield ""
     for what, path in report.paths.items():
         yield f"  {_CALLED.get(what, what):<13} {path}"
+
+
+def _not_yet(outcome: Outcome) -> Iterator[str]:
+    """What the source sees and will offer by itself."""
+    for left in outcome.not_yet[:SHOWN]:
+        yield f"  not yet       {left.reason}"
+    if (more := len(outcome.not_yet) - SHOWN) > 0:
+        yield f"  not yet       … and {plural(more, 'file')} more"
 
 
 def as_errors(report: RunReport) -> Iterator[str]:

@@ -32,23 +32,59 @@ def normalise_md5(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What one pass over a file's bytes tells: size in bytes, adler32 and md5, normalised."""
+    """What one pass over a file's bytes tells: size in bytes, adler32 and md5, normalised.
+
+    `md5` is None where nobody read the bytes: a storage was asked, which keeps adler32 alone.
+    """
 
     size: int
     adler32: str
-    md5: str
+    md5: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "adler32", normalise_adler32(self.adler32))
-        object.__setattr__(self, "md5", normalise_md5(self.md5))
+        if self.md5 is not None:
+            object.__setattr__(self, "md5", normalise_md5(self.md5))
 
     def differences(self, other: Measure) -> tuple[str, ...]:
-        """Where two measures differ, each as `what: mine != theirs`; empty if they are the same."""
-        pairs = (
+        """Where two measures differ, each as `what: mine != theirs`; empty if they are the same.
+
+        An md5 that one of them does not have says nothing; size and adler32 always do.
+        """
+        pairs: tuple[tuple[str, object, object], ...] = (
             ("size", self.size, other.size),
             ("adler32", self.adler32, other.adler32),
-            ("md5", self.md5, other.md5),
+            ("md5", self.md5 or other.md5, other.md5 or self.md5),
         )
         return tuple(
             f"{what}: {mine} != {theirs}" for what, mine, theirs in pairs if mine != theirs
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What came with a file about its content, in a list of checksums or a database; normalised.
+    None is not told."""
+
+    size: int | None = None
+    adler32: str | None = None
+    md5: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.adler32 is not None:
+            object.__setattr__(self, "adler32", normalise_adler32(self.adler32))
+        if self.md5 is not None:
+            object.__setattr__(self, "md5", normalise_md5(self.md5))
+
+    def differences(self, measure: Measure) -> tuple[str, ...]:
+        """Where a file is not what was announced, each as `what: announced != measured`."""
+        pairs: tuple[tuple[str, object, object], ...] = (
+            ("size", self.size, measure.size),
+            ("adler32", self.adler32, measure.adler32),
+            ("md5", self.md5, measure.md5),
+        )
+        return tuple(
+            f"{what}: {told} != {is_}"
+            for what, told, is_ in pairs
+            if told is not None and is_ is not None and told != is_
         )

@@ -29,7 +29,8 @@
         ├── SourceChanged          its bytes changed while they were read, or since
         ├── ContentConflict        the catalogue holds this DID with other content
         ├── ReplicaBusy            its replica is being brought or removed by somebody else
-        └── ChecksumMismatch       the bytes read back are not the bytes that went in
+        ├── ChecksumMismatch       the bytes read back are not the bytes that went in
+        └── SourceMismatch         its bytes are not what the checksums that came with it say
 
 An error says what happened; `hint` says what to do next. `code` is stable: it is what ledgers,
 metrics and scripts match on. Only the command line turns errors into text and exit codes.
@@ -240,3 +241,9 @@ class ChecksumMismatch(FileRefused):
     """Bytes read back from the lake are not the bytes that went in."""
 
     code = "checksum-mismatch"
+
+
+class SourceMismatch(FileRefused):
+    """A source file is not what the checksums that came with it say: it is not taken."""
+
+    code = "source-mismatch"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.checksum import Announced, Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.rule import RuleRequest, RuleView
@@ -84,7 +84,9 @@ class NameSkipped(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFound(FileFact):
-    """A file is to be injected: its DID, dataset and containers (outermost first) are decided."""
+    """A file is to be injected: its DID, dataset and containers (outermost first) are decided.
+    `announced` came with it about its content; `in_place`: it is at an RSE already, and `path` is
+    its PFN there."""
 
     path: str
     dataset: DID
@@ -92,6 +94,15 @@ class FileFound(FileFact):
     cycle: int
     generated: bool
     metadata: Mapping[str, str | int] = field(default_factory=dict)
+    announced: Announced | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileAnnounced(FileFact):
+    """What came with a file about its content is another thing now; it was not measured yet."""
+
+    announced: Announced | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +121,11 @@ class UploadBegun(FileFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileUploaded(FileFact):
-    """The storage holds the bytes under their final name."""
+    """The storage holds the bytes under their final name. `in_place`: it did before we came."""
 
     rse: str
     pfn: str
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

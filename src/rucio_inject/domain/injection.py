@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.checksum import Announced, Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.rule import RuleState
 
@@ -116,7 +116,9 @@ class FileRecord:
     """Everything on record of one file of a campaign.
 
     `path` is where the source copy lies; `generated` says that we made it and may remove it at the
-    end. `replicas` maps RSE names, `metadata` the names of metadata keys.
+    end, `in_place` that it is a PFN at the upload RSE, where the file was before us. `replicas`
+    maps RSE names, `metadata` the names of metadata keys. `announced` is what came with the file
+    about its content.
     """
 
     did: DID
@@ -140,6 +142,8 @@ class FileRecord:
     replicas: Mapping[str, ReplicaRecord] = field(default_factory=dict)
     waits_for: str | None = None
     failure: Failure | None = None
+    announced: Announced | None = None
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ def begin_file(fact: f.FileFound) -> FileRecord:
         found_at=fact.at,
         generated=fact.generated,
         metadata=dict(fact.metadata),
+        announced=fact.announced,
+        in_place=fact.in_place,
     )
 
 
@@ -83,8 +85,10 @@ def _with_replica(record: FileRecord, rse: str, **changes: object) -> Mapping[st
 def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, PLR0911, PLR0912 -- a flat table
     """The record after one more fact. LedgerError if the fact is no allowed move."""
     match fact:
+        case f.FileAnnounced():
+            return _announced(record, fact)
         case f.FileMeasured():
-            return _moved(record, FileState.MEASURED, measure=fact.measure, measured_at=fact.at)
+            return _measured(record, fact)
         case f.UploadBegun():
             return _changed(record, upload_rse=fact.rse, upload_begun_at=fact.at)
         case f.FileUploaded():
@@ -139,6 +143,20 @@ def _advance_replica(record: FileRecord, fact: f.FileFact) -> FileRecord:
     return _changed(record, replicas=replicas)
 
 
+def _announced(record: FileRecord, fact: f.FileAnnounced) -> FileRecord:
+    """What was compared already is not announced anew."""
+    if record.measure is not None:
+        raise LedgerError(f"{record.did} was measured: what came with it is compared already")
+    return _changed(record, announced=fact.announced)
+
+
+def _measured(record: FileRecord, fact: f.FileMeasured) -> FileRecord:
+    """MEASURED needs the content that was announced, if any was."""
+    if record.announced and (wrong := record.announced.differences(fact.measure)):
+        raise LedgerError(f"{record.did} is not what came with it says: {', '.join(wrong)}")
+    return _moved(record, FileState.MEASURED, measure=fact.measure, measured_at=fact.at)
+
+
 def _registered(record: FileRecord, fact: f.FileRegistered) -> FileRecord:
     replicas = _with_replica(record, fact.rse, pfn=fact.pfn, registered_at=fact.at)
     return _moved(
@@ -182,10 +200,16 @@ def _expiring(record: FileRecord) -> FileRecord:
 def _verified(record: FileRecord) -> FileRecord:
     """VERIFIED needs evidence on record: every replica was read and is the same as the source."""
     unread = [rse for rse, known in record.replicas.items() if known.read_back is None]
-    other = [rse for rse, known in record.replicas.items() if known.read_back != record.measure]
+    other = [rse for rse, known in record.replicas.items() if not _is_same(record, known)]
     if unread or other or not record.replicas:
         raise LedgerError(f"{record.did} is not verified: not the same bytes at {unread or other}")
     return _moved(record, FileState.VERIFIED)
+
+
+def _is_same(record: FileRecord, known: ReplicaRecord) -> bool:
+    """Whether what was read of a replica is the file."""
+    measure, read = record.measure, known.read_back
+    return measure is not None and read is not None and not measure.differences(read)
 
 
 def _given_up(record: FileRecord) -> FileRecord:

@@ -35,7 +35,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from rucio_inject.campaign.schema import RSE
+from rucio_inject.campaign.model import RSE
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure, normalise_md5
 from rucio_inject.domain.did import DID
@@ -90,7 +90,7 @@ class _Replica(BaseModel):
         """Whether the seed says that it was deleted."""
         return self.deleted is not None or self.state == "DEAD"
 
-    def served(self, md5: str) -> bool:
+    def served(self, md5: str | None) -> bool:
         """Whether a download from it was compared, and was the same."""
         return self.downloaded is not None and self.checksum == md5
 

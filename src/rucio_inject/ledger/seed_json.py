@@ -37,9 +37,10 @@ def _replicated(record: FileRecord, rules: Sequence[RuleRecord]) -> Mapping[str,
     if record.measure is not None and record.measured_at is not None:
         local = {
             "registered": _time(record.measured_at),
-            "checksum": record.measure.md5,
             "path": record.path,
         }
+        if record.measure.md5 is not None:
+            local["checksum"] = record.measure.md5
     entries: dict[str, Entry] = {"Local": local}
     for rule in rules:
         entries[rule.rse_expression] = {"registered": _time(rule.made_at)}
@@ -49,7 +50,7 @@ def _replicated(record: FileRecord, rules: Sequence[RuleRecord]) -> Mapping[str,
             entry.setdefault("registered", _time(replica.registered_at))
         if replica.read_back_at is not None and replica.read_back is not None:
             entry["downloaded"] = _time(replica.read_back_at)
-            entry["checksum"] = replica.read_back.md5
+            entry["checksum"] = replica.read_back.md5 or replica.read_back.adler32
     return {key: entry for key, entry in entries.items() if entry}
 
 

@@ -17,7 +17,7 @@ from rucio_inject.ports.catalogue import (
 )
 from rucio_inject.ports.clock import Clock
 from rucio_inject.ports.ledger import FactSink, Ledger
-from rucio_inject.ports.source import Source, SourceFile
+from rucio_inject.ports.source import LeftOut, Source, SourceFile
 from rucio_inject.ports.storage import Storage, Stored, StoredFile
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "KnownFile",
     "KnownReplica",
     "Ledger",
+    "LeftOut",
     "NewFile",
     "Quota",
     "Source",

@@ -93,6 +93,16 @@ class Storage(Protocol):
         """
         ...
 
+    def files_below(self, rse: str, folder: str) -> Iterator[StoredFile] | None:
+        """Every file below a folder, whoever put it there, in no order, while it is drawn from;
+        without links, and without what an upload has not finished. `folder` is relative to the
+        RSE's prefix, and may be empty. None where the storage cannot be listed.
+
+        ReplicaMissing if there is no such folder; StorageRefused, also while it is drawn from, if
+        a part cannot be looked into.
+        """
+        ...
+
     def remove(self, rse: str, pfn: str) -> None:
         """Remove a file that is no replica in the catalogue. ReplicaMissing if it is not there."""
         ...

@@ -61,8 +61,9 @@ def _new(file: NewFile) -> dict[str, str | int]:
         **_plain(file.did),
         "bytes": file.measure.size,
         "adler32": file.measure.adler32,
-        "md5": file.measure.md5,
     }
+    if file.measure.md5 is not None:
+        row["md5"] = file.measure.md5
     return {**row, "pfn": file.pfn} if file.pfn else row
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import ReplicaMissing, StorageRefused
 from rucio_inject.domain.names.placement import GENERIC_NAME, NAME_LENGTH
 from rucio_inject.ports import StoredFile
 from rucio_inject.rucio.errors import storage_errors
@@ -76,6 +79,34 @@ def listed(
                 partial=ours is not None and did is not None,
                 modified=datetime.fromtimestamp(found.st_mtime, UTC),
             )
+
+
+def pfn_below(protocol: Any, folder: str) -> str:
+    """The PFN of a folder below the RSE's prefix. StorageRefused if it would lead out of it."""
+    parts = [part for part in folder.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise StorageRefused(f"{folder} leads out of the RSE's prefix")
+    # As Rucio's posix protocol writes them; a client's would ask for the place of a DID instead.
+    known = protocol.attributes
+    host = f"{known['scheme']}://{known['hostname']}"
+    return "/".join([host, *known["prefix"].strip("/").split("/"), *parts])
+
+
+def listed_below(doing: str, folder_pfn: str) -> Iterator[StoredFile]:
+    """Files below a folder of a posix storage, whoever put them there; links are none."""
+    folder = urlsplit(folder_pfn).path
+    if not Path(folder).is_dir():
+        raise ReplicaMissing(f"{doing}: there is no folder {folder}")
+    return _listed_below(doing, folder_pfn, folder)
+
+
+def _listed_below(doing: str, folder_pfn: str, folder: str) -> Iterator[StoredFile]:
+    with storage_errors(doing):
+        for path, found in _walk(folder):
+            if stat.S_ISREG(found.st_mode) and not path.endswith(PARTIAL):
+                modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                pfn = folder_pfn + path.removeprefix(folder)
+                yield StoredFile(pfn, found.st_size, modified=modified)
 
 
 def _did(scope: str, name: str) -> DID | None:

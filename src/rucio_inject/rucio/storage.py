@@ -25,7 +25,14 @@ from rucio_inject.measuring import source_stat
 from rucio_inject.ports import Stored, StoredFile
 from rucio_inject.rucio import answers, protocols
 from rucio_inject.rucio.errors import catalogue_errors, storage_errors
-from rucio_inject.rucio.listing import listed, partial_name, scope_place, walk
+from rucio_inject.rucio.listing import (
+    listed,
+    listed_below,
+    partial_name,
+    pfn_below,
+    scope_place,
+    walk,
+)
 from rucio_inject.rucio.posix import POSIX, PosixAccess, is_posix, size_of
 from rucio_inject.rucio.remote import RemoteAccess
 from rucio_inject.rucio.session import Session
@@ -207,6 +214,19 @@ class RucioStorage:
         # A storage that is not mounted is not an empty one.
         size_of(doing, known.prefixes, folder)
         return listed(doing, protocol, scope, folder, levels)
+
+    def files_below(self, rse: str, folder: str) -> Iterator[StoredFile] | None:
+        """See the port."""
+        doing, known = f"cannot list {folder or 'all'} at {rse}", self._rse(rse)
+        if not known.prefixes:
+            return None
+        protocol = protocols.make(known.settings, "read", POSIX, doing)
+        if not is_posix(protocol):
+            return None
+        place = pfn_below(protocol, folder)
+        # A storage that is not mounted is not an empty one.
+        size_of(doing, known.prefixes, place)
+        return listed_below(doing, place)
 
     def remove(self, rse: str, pfn: str) -> None:
         """See the port."""

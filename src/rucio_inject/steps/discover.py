@@ -8,10 +8,18 @@ from dataclasses import dataclass
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NameRefused, NothingToInject
-from rucio_inject.domain.facts import CycleBegun, Fact, FileFound, FileRetried, NameSkipped
-from rucio_inject.domain.injection import FileState
-from rucio_inject.ports import Source, SourceFile
+from rucio_inject.domain.errors import InjectError, NameRefused, NothingToInject, SourceChanged
+from rucio_inject.domain.facts import (
+    CycleBegun,
+    Fact,
+    FileAnnounced,
+    FileFound,
+    FileRetried,
+    NameSkipped,
+)
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.measuring import measure_file
+from rucio_inject.ports import LeftOut, Source, SourceFile
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.unchanged import refuse_other_place
 
@@ -40,6 +48,8 @@ class Discover:
         self._source = source
         self._place = place
         self._cycle = cycle
+        self.not_yet: list[LeftOut] = []
+        """What the source sees and offers later."""
 
     def run(self) -> int:
         """Put everything found on record; how many names were skipped.
@@ -47,7 +57,7 @@ class Discover:
         A file that is on record already stays as it is, unless it had failed: then it goes on
         from where it came from, since asking again is what a person does who has mended the cause.
         """
-        skipped = 0
+        skipped, self.not_yet = 0, []
         begun = self._is_open()
         # Not the DIDs themselves: there may be a million. Who has one is asked of the record.
         taken: set[int] = set()
@@ -69,7 +79,7 @@ class Discover:
             now = self._journal.clock.now()
             self._journal.tell(FileRetried(at=now, did=record.did) for record in files)
 
-    def _offered(self) -> Iterator[SourceFile]:
+    def _offered(self) -> Iterator[SourceFile | LeftOut]:
         """What the source offers; a source that was emptied since is no mistake."""
         try:
             yield from self._source.files()
@@ -81,15 +91,10 @@ class Discover:
         """Whether the ledger is at our cycle. One that had ended begins again with a new file."""
         return self._journal.ledger.cycle == self._cycle and not self._journal.ledger.cycle_ended
 
-    def _facts(self, offered: Sequence[SourceFile], taken: set[int]) -> list[Fact]:
+    def _facts(self, offered: Sequence[SourceFile | LeftOut], taken: set[int]) -> list[Fact]:
         """What is new about some offered files. `taken`: digests of the DIDs offered before."""
         facts: list[Fact] = []
-        placed: list[tuple[SourceFile, Place]] = []
-        for file in offered:
-            try:
-                placed.append((file, self._place(file.name)))
-            except NameRefused as error:
-                facts.append(self._skipped(file, error))
+        placed = list(self._placed(offered, facts))
         known = self._journal.ledger.known([place.did for _, place in placed])
         paths: dict[DID, str] = {}
         for file, place in placed:
@@ -97,31 +102,60 @@ class Discover:
             # Two digests may be the same by chance: then nobody has the DID.
             other = paths.get(place.did) or (record.path if record and key in taken else None)
             if other is not None:
-                facts.append(self._skipped(file, _twice(place.did, file, other)))
+                facts.append(self._skipped(file.where, _twice(place.did, file, other)))
             elif record is None:
                 facts.append(self._found(file, place))
             else:
                 refuse_other_place(record, place)
-            paths.setdefault(place.did, str(file.path))
+                facts += self._seen_again(file, record)
+            paths.setdefault(place.did, file.where)
         taken.update(map(_digest, paths))
         return facts
+
+    def _placed(
+        self, offered: Sequence[SourceFile | LeftOut], facts: list[Fact]
+    ) -> Iterator[tuple[SourceFile, Place]]:
+        """Files whose names are understood. Why others are not taken goes to `facts`."""
+        for file in offered:
+            if isinstance(file, LeftOut):
+                if file.later:
+                    self.not_yet.append(file)
+                else:
+                    hint = "mend it, then run the same command again"
+                    facts.append(self._skipped(file.where, NameRefused(file.reason, hint=hint)))
+                continue
+            try:
+                yield file, self._place(file.name)
+            except NameRefused as error:
+                facts.append(self._skipped(file.where, error))
+
+    def _seen_again(self, file: SourceFile, record: FileRecord) -> Iterator[Fact]:
+        """What is new about a file that is on record."""
+        if record.measure is None:
+            if file.announced is not None and file.announced != record.announced:
+                now = self._journal.clock.now()
+                yield FileAnnounced(at=now, did=record.did, announced=file.announced)
+        elif error := _rewritten(file, record):
+            yield self._skipped(file.where, error)
 
     def _found(self, file: SourceFile, place: Place) -> FileFound:
         return FileFound(
             at=self._journal.clock.now(),
             did=place.did,
-            path=str(file.path),
+            path=file.where,
             dataset=place.dataset,
             containers=place.containers,
             cycle=self._cycle,
             generated=file.generated,
-            metadata=place.metadata,
+            metadata={**place.metadata, **file.metadata},
+            announced=file.announced,
+            in_place=file.pfn is not None,
         )
 
-    def _skipped(self, file: SourceFile, error: NameRefused) -> NameSkipped:
+    def _skipped(self, where: str, error: InjectError) -> NameSkipped:
         return NameSkipped(
             at=self._journal.clock.now(),
-            path=str(file.path),
+            path=where,
             code=error.code,
             reason=error.message,
             hint=error.hint,
@@ -130,14 +164,34 @@ class Discover:
 
 def _twice(did: DID, offered: SourceFile, other: str) -> NameRefused:
     """Why what was offered as `other` before is not taken again."""
-    if other == str(offered.path):
+    if other == offered.where:
         return NameRefused(
             f"{offered.name} is named more than once: it is injected once",
             hint="leave it out where it is named again",
         )
     return NameRefused(
-        f"{offered.path} would be {did}, as {other} is already",
+        f"{offered.where} would be {did}, as {other} is already",
         hint="two files of one name: rename one, or inject them in two campaigns",
+    )
+
+
+def _rewritten(file: SourceFile, record: FileRecord) -> InjectError | None:
+    """Why what lies at the source now is not the file on record; None if it is, or if nobody says
+    that it was written to since that was measured."""
+    since = record.measured_at
+    untouched = file.modified is None or since is None or file.modified <= since
+    if untouched or record.measure is None or record.source is SourceCopy.FREED:
+        return None
+    try:
+        wrong = record.measure.differences(measure_file(file.path))
+    except InjectError as error:
+        return error
+    if not wrong:
+        return None
+    return SourceChanged(
+        f"{file.where} was written anew after {record.did} was injected ({', '.join(wrong)}): the "
+        "lake keeps what it has",
+        hint="give the new content a name of its own",
     )
 
 

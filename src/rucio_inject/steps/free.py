@@ -19,6 +19,7 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
+from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.organise import ending_datasets
@@ -55,7 +56,7 @@ class FreeSources:
         for files in batches(self._journal.ledger.files(PROVED)):
             kept = [record for record in files if record.source is not SourceCopy.FREED]
             made = [r for r in kept if r.generated and Path(r.path).is_relative_to(self._made_in)]
-            safe = self._safe([r for r in kept if not r.generated]) if self._real_ones_too else []
+            safe = self._safe([r for r in kept if _is_here(r)]) if self._real_ones_too else []
             refused += [error for record in (*made, *safe) if (error := self._remove(record))]
         if refused:
             others = f" (and {len(refused) - 1} others)" if refused[1:] else ""
@@ -123,6 +124,11 @@ class FreeSources:
         return None
 
 
+def _is_here(record: FileRecord) -> bool:
+    """Whether a file is a real one of this machine, and none that lies at an RSE."""
+    return not record.generated and not record.in_place
+
+
 def _lost(record: FileRecord, known: KnownFile | None) -> InjectError | None:
     there = known.replicas if known else {}
     lost = [rse for rse in record.replicas if rse not in there or not there[rse].available]
@@ -149,7 +155,7 @@ def _unkept(record: FileRecord, rules: Sequence[Held]) -> InjectError | None:
 def _changed(record: FileRecord) -> InjectError | None:
     path = Path(record.path)
     try:
-        if not path.exists() or measure_file(path) == record.measure:
+        if not path.exists() or not measure_of(record).differences(measure_file(path)):
             return None
     except (SourceUnreadable, SourceChanged) as error:
         return error

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
-from rucio_inject.domain.errors import InjectError, StorageRefused
+from rucio_inject.domain.errors import InjectError, SourceMismatch, StorageRefused
 from rucio_inject.domain.facts import FileFact, FileMeasured
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.story import advance
@@ -25,6 +25,17 @@ def make_folder(folder: Path) -> None:
             f"cannot make the folder {folder}: {error.strerror}",
             hint="make room, or name another output folder; then run the same command again",
         ) from error
+
+
+def refuse_mismatch(record: FileRecord, measure: Measure) -> None:
+    """SourceMismatch if a file is not what came with it says."""
+    wrong = record.announced.differences(measure) if record.announced else ()
+    if wrong:
+        raise SourceMismatch(
+            f"{record.path} is not what came with it says ({', '.join(wrong)})",
+            hint="is it whole? have it sent again, with its checksum; then run the same command "
+            "again",
+        )
 
 
 class MeasureFiles:
@@ -63,4 +74,6 @@ class MeasureFiles:
     def _measure(self, record: FileRecord) -> Measure:
         path = Path(record.path)
         self._source.provide(path)
-        return measure_file(path)
+        measure = measure_file(path)
+        refuse_mismatch(record, measure)
+        return measure

@@ -34,8 +34,16 @@ class PlaceFiles:
     Rucio does whole or not at all. The datasets have their rules by then."""
 
     def __init__(
-        self, journal: Journal, catalogue: Catalogue, organise: Organise, rse: str
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        organise: Organise,
+        rse: str,
+        *,
+        in_place: bool = False,
     ) -> None:
+        """`in_place`: where the files lie is told, since Rucio could not say it of the RSE."""
+        self._in_place = in_place
         self._journal = journal
         self._catalogue = catalogue
         self._organise = organise
@@ -66,13 +74,16 @@ class PlaceFiles:
 
         def place(some: Sequence[FileRecord]) -> None:
             contents = {
-                dataset: [NewFile(record.did, measure_of(record)) for record in held]
+                dataset: [NewFile(r.did, measure_of(r), self._pfn(r)) for r in held]
                 for dataset, held in grouped(some).items()
             }
             self._catalogue.place_files(self._rse, contents)
 
         divided(ready, place, lambda record, error: refused.update({record.did: error}))
         return ready, refused
+
+    def _pfn(self, record: FileRecord) -> str | None:
+        return record.path if self._in_place else None
 
     def _facts(self, record: FileRecord, refused: Refused) -> Iterator[Fact]:
         if record.did in refused:

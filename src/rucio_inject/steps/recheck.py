@@ -101,7 +101,7 @@ class Recheck:
 def has_source(record: FileRecord) -> bool:
     """Whether a file can be brought again: its source was kept, or was about to be removed and
     never was."""
-    freeing = record.source is SourceCopy.FREEING
+    freeing = record.source is SourceCopy.FREEING and not record.in_place
     return record.source is SourceCopy.KEPT or (freeing and Path(record.path).exists())
 
 

@@ -12,6 +12,7 @@ from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.ports import Catalogue, KnownFile, NewFile
 from rucio_inject.steps.compare import conflict, measure_of
+from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.recheck import has_source, lost
 from rucio_inject.steps.upload import UploadFiles
@@ -31,7 +32,7 @@ class RestoreFiles:
     """
 
     def __init__(
-        self, journal: Journal, catalogue: Catalogue, upload: UploadFiles, rse: str
+        self, journal: Journal, catalogue: Catalogue, upload: UploadFiles | TakeAsTheyLie, rse: str
     ) -> None:
         self._journal = journal
         self._catalogue = catalogue
@@ -77,7 +78,7 @@ class RestoreFiles:
 
     def _declare(self, files: Sequence[FileRecord], failed: dict[DID, InjectError]) -> None:
         def declare(some: Sequence[FileRecord]) -> None:
-            new = [NewFile(record.did, measure_of(record)) for record in some]
+            new = [NewFile(r.did, measure_of(r), r.path if r.in_place else None) for r in some]
             self._catalogue.restore_files(self._rse, new)
 
         divided(files, declare, lambda record, error: failed.update({record.did: error}))

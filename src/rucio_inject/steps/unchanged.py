@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rucio_inject.domain.errors import NameRefused, UsageError
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.ports import Ledger, SourceFile
+from rucio_inject.ports import Ledger, LeftOut, SourceFile
 
 if TYPE_CHECKING:
     from rucio_inject.steps.discover import Place
@@ -92,7 +92,10 @@ def refuse_other_place(record: FileRecord, place: Place) -> None:
 
 
 def refuse_other_files(
-    ledger: Ledger, offered: Iterable[SourceFile], place: Callable[[str], Place], folder: Path
+    ledger: Ledger,
+    offered: Iterable[SourceFile | LeftOut],
+    place: Callable[[str], Place],
+    folder: Path,
 ) -> None:
     """UsageError if all files that a folder offers, as far as they are on record, are there from
     elsewhere: under their names other bytes would pass for injected.
@@ -101,6 +104,8 @@ def refuse_other_files(
     """
     elsewhere: list[tuple[FileRecord, SourceFile]] = []
     for file in islice(offered, FILES_LOOKED_AT):
+        if isinstance(file, LeftOut):
+            continue
         try:
             record = ledger.file(place(file.name).did)
         except NameRefused:

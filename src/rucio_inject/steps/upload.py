@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import InjectError, PlaceTaken, SourceChanged
+from rucio_inject.domain.errors import InjectError, PlaceTaken, SourceChanged, SourceMismatch
 from rucio_inject.domain.facts import (
     Fact,
     FileFact,
@@ -23,6 +23,7 @@ from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Source, Storage, Stored
 from rucio_inject.steps.compare import CompareWithCatalogue, measure_of
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.measure import refuse_mismatch
 from rucio_inject.steps.pool import in_threads
 
 # What has been done is held back so long, in seconds, that much is told, and placed, at once.
@@ -125,6 +126,11 @@ class UploadFiles:
                 f"{record.did} is not what was measured any more ({difference})",
                 hint="is it still being written? run the same command again when it is complete",
             )
+        try:
+            refuse_mismatch(record, stored.measure)
+        except SourceMismatch:
+            self._take_back(record.did, stored.pfn)
+            raise
         if difference := self._difference(stored.pfn, stored.measure):
             self._take_back(record.did, stored.pfn)
             raise SourceChanged(
@@ -152,6 +158,7 @@ class UploadFiles:
         """What lies in a file's place already, if it is the file: a try of ours whose answer was
         lost, or anybody's: the same bytes are as good."""
         measure = record.measure or measure_file(Path(record.path))
+        refuse_mismatch(record, measure)
         found = self._storage.measure(self._rse, taken.pfn)
         if difference := ", ".join(measure.differences(found)):
             raise PlaceTaken(

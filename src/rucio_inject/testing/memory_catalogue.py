@@ -117,7 +117,7 @@ class MemoryCatalogue:
                     if kind is not DIDType.DATASET:
                         raise CatalogueRefused(f"a file cannot be put into {kind} {dataset}")
                     known = self._lake.files.get(new.did)
-                    if known is not None and known.measure != new.measure:
+                    if known is not None and known.measure.differences(new.measure):
                         raise CatalogueRefused(f"mismatch for {new.did}")
             for dataset, files in contents.items():
                 for new in files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
@@ -26,6 +26,8 @@ from rucio_inject.testing.lake_values import LakeRSE
 from rucio_inject.testing.memory_daemons import measure_bytes, pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
 
+FIRST = datetime(2020, 1, 1, tzinfo=UTC)
+"""When a file was written to, where a test does not say."""
 _PARTIAL = re.compile(r"(.+)\.[0-9a-f]{12}\.rucio\.upload")
 
 
@@ -108,6 +110,24 @@ class MemoryStorage:
                 return None
             sizes = {pfn: len(content) for pfn, content in storage.bytes.items()}
         return _listed(pfn_of(rse, DID(scope, "")), scope, sizes, self.modified)
+
+    def files_below(self, rse: str, folder: str) -> Iterator[StoredFile] | None:
+        """See the port."""
+        with self._lake.call("files_below"):
+            storage = self._reached(rse, f"cannot list {folder} at {rse}")
+            if rse in self._lake.unlistable:
+                return None
+            place = f"memory://{rse}/" + (folder.strip("/") + "/" if folder.strip("/") else "")
+            inside = {
+                pfn: len(held) for pfn, held in storage.bytes.items() if pfn.startswith(place)
+            }
+            if not inside and folder.strip("/"):
+                raise ReplicaMissing(f"there is no folder {folder} at {rse}")
+        return (
+            StoredFile(pfn, size, modified=self.modified.get(pfn, FIRST))
+            for pfn, size in inside.items()
+            if not _PARTIAL.fullmatch(pfn)
+        )
 
     def remove(self, rse: str, pfn: str) -> None:
         """See the port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.usage import Usage
 from rucio_inject.words.numbers import duration, plural, reason, size
@@ -46,11 +47,12 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
         case f.FileFound():
             return f"found at {fact.path}"
         case f.FileMeasured():
-            return f"source read: {size(fact.measure.size)}, md5 {fact.measure.md5}"
+            return f"source {_measure(fact.measure)}"
         case f.UploadBegun():
             return f"upload to {fact.rse} begun"
         case f.FileUploaded():
-            return f"uploaded to {fact.rse}: {fact.pfn}"
+            there = "lies at" if fact.in_place else "uploaded to"
+            return f"{there} {fact.rse}: {fact.pfn}"
         case f.FileRegistered():
             found = "; it was there before" if fact.adopted else ""
             return f"registered with its replica at {fact.rse}{found}"
@@ -74,6 +76,8 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
             return f"waits for {fact.rse}: {reason(fact.reason)}"
         case f.ReplicaRead():
             return f"read back from {fact.rse}: {size(fact.measure.size)}, md5 {fact.measure.md5}"
+        case f.FileAnnounced():
+            return "what came with it about its content has changed"
         case f.FileVerified():
             return "verified: the same bytes came back from everywhere"
         case f.AnalysisMade():
@@ -114,6 +118,12 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
             return f"counted: {catalogue} in the catalogue, {storage} on the storage"
         case _:
             raise AssertionError(type(fact))
+
+
+def _measure(measure: Measure) -> str:
+    if measure.md5 is None:
+        return f"asked for at its storage: {size(measure.size)}, adler32 {measure.adler32}"
+    return f"read: {size(measure.size)}, md5 {measure.md5}"
 
 
 def _rule_now(view: RuleView) -> str:

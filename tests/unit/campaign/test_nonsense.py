@@ -108,7 +108,11 @@ def problems(folder: Path, text: str) -> list[tuple[int, str, str]]:
         (
             "kind: mock",
             "kind: mok",
-            (3, "source", "kind 'mok' is none of 'mock', 'directory', 'listing'"),
+            (
+                3,
+                "source",
+                "kind 'mok' is none of 'mock', 'directory', 'listing', 'inbox', 'paths', 'sql', 'rse'",  # noqa: E501
+            ),
         ),
         ("  kind: mock\n", "", (3, "source", "kind: is missing, which says what it is")),
         ("\n  rse: A", " A", (6, "upload", "must be keys and values, indented below")),

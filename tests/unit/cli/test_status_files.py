@@ -20,6 +20,7 @@ from rucio_inject.cli.main import cli
 from rucio_inject.cli.output import fitted
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, UsageError
 from rucio_inject.domain.injection import FileState
@@ -478,6 +479,7 @@ class TestForget:
 COUNTED = f.RSECounted(at=NOON, rse="A", catalogue=Usage(2, 9), storage=None)
 OTHERS: list[f.Fact] = [
     f.CycleBegun(at=NOON, cycle=1),
+    f.FileAnnounced(at=NOON, did=FILE, announced=Announced(md5="0" * 32)),
     f.CycleEnded(at=NOON, cycle=1),
     f.UploadRSEChosen(at=NOON, rse="A"),
     f.ScopeMade(at=NOON, scope="magic", account="root"),

@@ -234,7 +234,8 @@ def at(seconds: int) -> str:
 
 def read_back(seconds: int, **more: str) -> dict[str, str]:
     """What the seed says of an RSE that served a good download."""
-    given = {"registered": at(seconds), "downloaded": at(seconds + 2), "checksum": MEASURE.md5}
+    md5 = str(MEASURE.md5)
+    given = {"registered": at(seconds), "downloaded": at(seconds + 2), "checksum": md5}
     return given | more
 
 

@@ -102,6 +102,11 @@ class TestRemote(Named):
 
     test_a_scope_that_holds_nothing_is_listed = test_a_listing_names_what_each_place_is_for
 
+    def test_what_lies_below_a_folder(self, world: ContractWorld) -> None:
+        assert world.storage.files_below(world.rse, "") is None
+
+    test_no_folder_is_not_an_empty_one = test_what_lies_below_a_folder
+
     @pytest.mark.usefixtures("full_disk")
     def test_a_copy_for_which_there_is_no_room(self, world: ContractWorld) -> None:
         super().test_a_copy_for_which_there_is_no_room(world)

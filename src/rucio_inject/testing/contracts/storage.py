@@ -170,6 +170,27 @@ class StorageContract:
         assert listing is not None
         assert list(listing) == []
 
+    def test_what_lies_below_a_folder(self, world: ContractWorld) -> None:
+        _, _, pfn = world.stored(b"12345")
+        everything = self.below(world, "")
+        (mine,) = [file for file in everything if file.pfn == pfn]
+        assert mine.size == 5
+        assert mine.modified is not None
+        inside = pfn.partition(world.rse)[2].strip("/").partition("/")[0]
+        assert pfn in {file.pfn for file in self.below(world, inside)}
+        world.storage.remove(world.rse, pfn)
+        assert pfn not in {file.pfn for file in self.below(world, "")}
+
+    def test_no_folder_is_not_an_empty_one(self, world: ContractWorld) -> None:
+        with pytest.raises(ReplicaMissing, match="no folder"):
+            self.below(world, f"{world.tag}/nothing")
+
+    def below(self, world: ContractWorld, folder: str) -> list[StoredFile]:
+        """What lies below a folder of the RSE."""
+        found = world.storage.files_below(world.rse, folder)
+        assert found is not None
+        return list(found)
+
     def listed(self, world: ContractWorld) -> list[StoredFile]:
         """What lies below the scope's place."""
         listing = world.storage.listing(world.rse, world.scope)

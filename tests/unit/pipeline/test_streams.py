@@ -1,0 +1,295 @@
+"""Real data from an origin that fills up, or that is an RSE."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
+
+from rucio_inject.cli.exit_codes import ExitCode, of_outcome
+from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Announced
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import LedgerError, UsageError
+from rucio_inject.domain.injection import FileState, SourceCopy
+from rucio_inject.domain.story import advance, begin_file
+from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.fake_clock import START
+from rucio_inject.testing.memory_lake import Crash
+
+DIDS = [DID(SCOPE, name) for name in NAMES]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, {"end": None})
+
+
+@pytest.fixture
+def inbox(world: World) -> Path:
+    """An origin, in which a file is complete when its checksum is there."""
+    folder = world.folder / "inbox"
+    folder.mkdir()
+    source = {"kind": "inbox", "path": str(folder), "complete": {"stable": None}}
+    world.changes["source"] = source
+    return folder
+
+
+def arrive(folder: Path, name: str, content: bytes, announced: bytes | None = None) -> Path:
+    """A file arrives with its checksum."""
+    path = folder / name
+    path.write_bytes(content)
+    digest = hashlib.md5(content if announced is None else announced).hexdigest()
+    path.with_name(name + ".md5").write_text(f"{digest}  {name}\n")
+    return path
+
+
+class TestInbox:
+    """Files are taken as they become complete."""
+
+    def test_an_empty_origin_is_no_mistake(self, world: World, inbox: Path) -> None:
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.DONE
+        assert world.files() == []
+
+    def test_files_come_one_after_another(self, world: World, inbox: Path) -> None:
+        arrive(inbox, NAMES[0], b"first")
+        (inbox / NAMES[1]).write_bytes(b"half of the sec")
+        outcome = world.run()
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+        assert [left.where for left in outcome.not_yet] == [str(inbox / NAMES[1])]
+        assert of_outcome(outcome) is ExitCode.DONE
+        arrive(inbox, NAMES[1], b"half of the second and the rest")
+        world.run()
+        assert world.states() == {NAMES[0]: "VERIFIED", NAMES[1]: "VERIFIED"}
+        assert not world.run().changed
+        assert world.broken() == []
+
+    def test_a_file_that_is_not_what_came_with_it_is_not_taken(
+        self, world: World, inbox: Path
+    ) -> None:
+        arrive(inbox, NAMES[0], b"truncat", announced=b"truncated on its way")
+        arrive(inbox, NAMES[1], b"whole")
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.CHECKSUM
+        assert world.states() == {NAMES[0]: "QUARANTINED", NAMES[1]: "VERIFIED"}
+        assert DIDS[0] not in world.lake.files
+        assert world.lake.content(DIDS[0], "PIC-INJECT") is None
+        assert (inbox / NAMES[0]).read_bytes() == b"truncat"
+
+    def test_a_file_that_is_sent_again_goes_on(self, world: World, inbox: Path) -> None:
+        arrive(inbox, NAMES[0], b"truncat", announced=b"truncated on its way")
+        world.run()
+        arrive(inbox, NAMES[0], b"sent again, and made anew")
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.DONE
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+        assert len(world.facts(f.FileAnnounced)) == 1
+
+    def test_a_file_that_is_written_anew_is_told_and_not_taken(
+        self, world: World, inbox: Path
+    ) -> None:
+        path = arrive(inbox, NAMES[0], b"first")
+        world.run()
+        arrive(inbox, NAMES[0], b"another")
+        late = START.timestamp() + 86400
+        os.utime(path, (late, late))
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.FILES_FAILED
+        (told,) = world.facts(f.NameSkipped)
+        assert "was written anew" in told.reason
+        assert world.lake.files[DIDS[0]].measure == measured(b"first")
+
+    def test_a_file_that_is_only_touched_is_the_same(self, world: World, inbox: Path) -> None:
+        path = arrive(inbox, NAMES[0], b"first")
+        world.run()
+        late = START.timestamp() + 86400
+        os.utime(path, (late, late))
+        assert not world.run().changed
+
+    def test_one_name_twice(self, world: World, inbox: Path) -> None:
+        for night in ("one", "two"):
+            (inbox / night).mkdir()
+            arrive(inbox / night, NAMES[0], night.encode())
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.FILES_FAILED
+        assert world.lake.files[DIDS[0]].measure == measured(b"one")
+        (told,) = world.facts(f.NameSkipped)
+        assert told.path == str(inbox / "two" / NAMES[0])
+
+    def test_a_file_that_vanishes_is_set_aside(self, world: World, inbox: Path) -> None:
+        arrive(inbox, NAMES[0], b"first")
+        world.lake.rses["PIC-INJECT"].refuses_writes = True
+        world.run()
+        (inbox / NAMES[0]).unlink()
+        world.lake.rses["PIC-INJECT"].refuses_writes = False
+        world.run()
+        (record,) = world.files()
+        assert record.failure is not None
+        assert record.failure.code == "source-unreadable"
+
+    def test_links_are_told_with_exit_code_3(self, world: World, inbox: Path) -> None:
+        (inbox / NAMES[0]).symlink_to("/etc/passwd")
+        assert of_outcome(world.run()) is ExitCode.FILES_FAILED
+        assert world.lake.files == {}
+
+    def test_freed_files_leave_only_what_came_beside(self, world: World, inbox: Path) -> None:
+        world.changes["source"] = {**world.changes["source"], "free": True}
+        arrive(inbox, NAMES[0], b"first")
+        world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0] + ".md5"]
+        assert not world.run().changed
+        assert world.broken() == []
+
+
+def test_no_file_is_measured_as_another_than_was_announced() -> None:
+    found = f.FileFound(
+        at=START,
+        did=DIDS[0],
+        path="/x",
+        dataset=DIDS[1],
+        containers=(),
+        cycle=1,
+        generated=False,
+        announced=Announced(md5=measured(b"right").md5),
+    )
+    record = begin_file(found)
+    wrong = f.FileMeasured(at=START, did=DIDS[0], measure=measured(b"wrong"))
+    with pytest.raises(LedgerError, match="is not what came with it says"):
+        advance(record, wrong)
+    right = advance(record, f.FileMeasured(at=START, did=DIDS[0], measure=measured(b"right")))
+    assert right.state is FileState.MEASURED
+    with pytest.raises(LedgerError, match="was measured"):
+        advance(right, f.FileAnnounced(at=START, did=DIDS[0], announced=None))
+
+
+class TestOriginRSE:
+    """Files are registered where they are."""
+
+    @pytest.fixture
+    def origin(self, world: World) -> dict[str, bytes]:
+        """Files at the upload RSE, under names that Rucio would not give them."""
+        world.changes["source"] = {"kind": "rse", "folder": "raw"}
+        contents = {name: f"events of {name}".encode() for name in NAMES}
+        for name, content in contents.items():
+            world.lake.rses["PIC-INJECT"].bytes[f"memory://PIC-INJECT/raw/{name}"] = content
+        return contents
+
+    def test_they_are_registered_with_their_own_pfns(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.DONE
+        assert set(world.states().values()) == {"VERIFIED"}
+        for did in DIDS:
+            file = world.lake.files[did]
+            assert file.replicas["PIC-INJECT"].pfn == f"memory://PIC-INJECT/raw/{did.name}"
+            for rse in HOLDERS[:3]:
+                assert world.lake.content(did, rse) == origin[did.name]
+            # Nothing is uploaded.
+            assert world.lake.content(did, "PIC-INJECT") is None
+        assert not world.run().changed
+
+    def test_the_record_has_what_the_storage_tells(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        world.run()
+        for record in world.files():
+            assert record.in_place
+            assert record.measure is not None
+            assert record.measure.md5 is None
+            assert record.measure.adler32 == measured(origin[record.did.name]).adler32
+        world.changes["source"] = {**world.changes["source"], "read": True}
+        world.lake.rses["PIC-INJECT"].bytes["memory://PIC-INJECT/raw/new"] = b""
+
+    def test_read_gives_the_md5_too(self, world: World, origin: dict[str, bytes]) -> None:
+        world.changes["source"] = {**world.changes["source"], "read": True}
+        world.run()
+        for record in world.files():
+            assert record.measure == measured(origin[record.did.name])
+
+    def test_a_list_of_pfns(self, world: World, origin: dict[str, bytes]) -> None:
+        listing = world.folder / "pfns.txt"
+        listing.write_text(f"# tonight\nmemory://PIC-INJECT/raw/{NAMES[0]}\n")
+        world.changes["source"] = {"kind": "rse", "pfns": str(listing)}
+        world.run()
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+
+    @pytest.mark.parametrize("line", ["no pfn", "/a/path", "memory://PIC-INJECT/raw/../x"])
+    def test_a_list_of_other_things(
+        self, world: World, origin: dict[str, bytes], line: str
+    ) -> None:
+        listing = world.folder / "pfns.txt"
+        listing.write_text(line)
+        world.changes["source"] = {"kind": "rse", "pfns": str(listing)}
+        with pytest.raises(UsageError, match="is no PFN"):
+            world.run()
+
+    def test_a_storage_that_cannot_be_listed(self, world: World, origin: dict[str, bytes]) -> None:
+        world.lake.unlistable.add("PIC-INJECT")
+        with pytest.raises(UsageError, match="cannot be listed"):
+            world.run()
+
+    def test_what_is_still_written_waits(self, world: World, origin: dict[str, bytes]) -> None:
+        pfn = f"memory://PIC-INJECT/raw/{NAMES[0]}"
+        world.storage.modified[pfn] = world.clock.now()
+        outcome = world.run()
+        assert [left.where for left in outcome.not_yet] == [pfn]
+        assert NAMES[0] not in world.states()
+
+    def test_one_that_vanished_is_set_aside(self, world: World, origin: dict[str, bytes]) -> None:
+        listing = world.folder / "pfns.txt"
+        listing.write_text(
+            f"memory://PIC-INJECT/raw/{NAMES[0]}\nmemory://PIC-INJECT/raw/gone_{NAMES[1]}"
+        )
+        world.changes["source"] = {"kind": "rse", "pfns": str(listing)}
+        del world.lake.rses["PIC-INJECT"].bytes[f"memory://PIC-INJECT/raw/{NAMES[0]}"]
+        world.run()
+        (record,) = world.files()
+        assert record.failure is not None
+        assert record.failure.code == "replica-missing"
+        assert "is not at PIC-INJECT any more" in record.failure.reason
+
+    def test_nothing_at_the_origin_is_ever_touched(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        before = dict(world.lake.rses["PIC-INJECT"].bytes)
+        world.lake.crash_after(30)
+        for _ in range(4):
+            with contextlib.suppress(Crash):
+                world.run()
+            assert world.lake.rses["PIC-INJECT"].bytes == before
+            world.lake.crash_after(60)
+        world.lake.no_crash()
+        world.run()
+        assert set(world.states().values()) == {"VERIFIED"}
+        assert {record.source for record in world.files()} == {SourceCopy.KEPT}
+        assert world.broken() == []
+
+
+def test_paths_and_metadata_from_a_database(world: World) -> None:
+    import sqlite3
+
+    folder = world.folder / "data"
+    contents = telescope_files(folder)
+    with sqlite3.connect(world.folder / "runs.db") as database:
+        database.execute("CREATE TABLE files (name TEXT, md5 TEXT, zenith INT)")
+        rows = [(name, measured(content).md5, 20) for name, content in contents.items()]
+        rows[2] = (NAMES[2], "0" * 32, 30)
+        database.executemany("INSERT INTO files VALUES (?, ?, ?)", rows)
+    database.close()
+    world.changes["source"] = {
+        "kind": "sql",
+        "url": f"sqlite:///{world.folder}/runs.db",
+        "query": "SELECT name AS path, md5, zenith FROM files WHERE zenith < :most",
+        "parameters": {"most": 90},
+        "path": str(folder),
+    }
+    outcome = world.run()
+    assert of_outcome(outcome) is ExitCode.CHECKSUM
+    assert world.states() == {NAMES[0]: "VERIFIED", NAMES[1]: "VERIFIED", NAMES[2]: "QUARANTINED"}
+    assert world.lake.files[DIDS[0]].metadata["zenith"] == 20
