@@ -15,6 +15,7 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, rea
 from rucio_inject.factory import Ports
 from rucio_inject.measuring import measure_file
 from rucio_inject.outcome import Outcome
+from rucio_inject.plan import Plan
 from rucio_inject.ports import Analyser
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
@@ -158,6 +159,13 @@ class World:
             self.witnesses.append(witness)
             injector = Injector(self.campaign, ports, ledger, [witness], new_cycle=new_cycle)
             return injector.run(injector.prepare())
+
+    def plan(self, *, new_cycle: bool = False) -> Plan:
+        """What a run would do, as `rucio-inject run --dry-run` asks for it."""
+        ports = Ports(self.catalogue, self.storage, self.analyser, self.clock)
+        # A ledger may be looked into while somebody has it.
+        ledger = MemoryLedger(self.shelf)
+        return Injector(self.campaign, ports, ledger, new_cycle=new_cycle).plan()
 
     def run_to_the_end(self, tries: int = 5) -> Outcome:
         """Run until a run ends with every file GONE; fails if that never comes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,14 +18,22 @@ from rucio_inject.factory import (
     Folders,
     Ports,
     make_pipeline,
+    make_plan,
     make_sampler,
     patient_ports,
     placing,
     rule_requests,
 )
+from rucio_inject.looking import (
+    CATALOGUE_READS,
+    LEDGER_READS,
+    STORAGE_READS,
+    looked_through,
+)
 from rucio_inject.monitor.figure import draw_figure_1
 from rucio_inject.monitor.series import Series
 from rucio_inject.outcome import Outcome
+from rucio_inject.plan import Plan
 from rucio_inject.ports import FactSink, Ledger, Source
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
@@ -75,6 +84,7 @@ class Injector:
         """`onlookers` are shown every fact after the ledger has it. `new_cycle`: if the last cycle
         has ended, make the mock files of another one. Other sources have one cycle only."""
         self._campaign = campaign
+        self._new_cycle = new_cycle
         self._ledger = ledger
         self._journal = Journal(ledger, onlookers, ports.clock)
         self._hasty_ports = ports
@@ -92,13 +102,46 @@ class Injector:
         offer, if the campaign has changed in what may not, or if the output folder is another's;
         nothing is changed then.
         """
+        lake = self._surveyed()
+        campaign, catalogue = self._campaign, self._hasty_ports.catalogue
+        if self._ledger.upload_rse != campaign.upload.rse:
+            now = self._journal.clock.now()
+            self._journal.tell([UploadRSEChosen(at=now, rse=campaign.upload.rse)])
+        made = prepare_scope(self._journal, catalogue, campaign.scope, lake.identity.account)
+        set_attributes(self._journal, catalogue, campaign.rse_attributes)
+        return replace(lake, scope_made=made)
+
+    def plan(self) -> Plan:
+        """What a run would do now; changes nothing, and may be asked for while a run goes on.
+
+        Raises what `prepare` raises.
+        """
+        ports, asked = self._hasty_ports, Counter[str]()
+        glass = replace(
+            ports,
+            catalogue=looked_through(ports.catalogue, CATALOGUE_READS, asked),
+            storage=looked_through(ports.storage, STORAGE_READS, asked),
+        )
+        ledger = looked_through(self._ledger, LEDGER_READS)
+        onlooker = Injector(self._campaign, glass, ledger, new_cycle=self._new_cycle)
+        return onlooker.foreseen(asked)
+
+    def foreseen(self, asked: Mapping[str, int]) -> Plan:
+        """The plan of one that can only look. `asked` counts the calls that it makes."""
+        lake = self._surveyed()
+        return make_plan(
+            self._campaign, self._ports, self.folders, self._journal, lake, self._cycle, asked
+        )
+
+    def _surveyed(self) -> Lake:
+        """What the campaign's words mean on the lake, if it can be run there."""
         refuse_folder_of_another(self.folders.output, self._campaign.campaign)
         self._look_into_source()
         self._refuse_changes()
+        campaign = self._campaign
         # Who begins a run is told at once that Rucio is away.
-        campaign, catalogue = self._campaign, self._hasty_ports.catalogue
         lake = survey(
-            catalogue,
+            self._hasty_ports.catalogue,
             account=campaign.account,
             upload_rse=campaign.upload.rse,
             rules=rule_requests(campaign),
@@ -106,12 +149,7 @@ class Injector:
         )
         # The last question, as it takes longest.
         refuse_other_upload(self._ledger, campaign.upload.rse)
-        if self._ledger.upload_rse != campaign.upload.rse:
-            now = self._journal.clock.now()
-            self._journal.tell([UploadRSEChosen(at=now, rse=campaign.upload.rse)])
-        made = prepare_scope(self._journal, catalogue, campaign.scope, lake.identity.account)
-        set_attributes(self._journal, catalogue, campaign.rse_attributes)
-        return replace(lake, scope_made=made)
+        return lake
 
     def _look_into_source(self) -> None:
         self._refuse_overlap()

@@ -4,14 +4,14 @@ that serve them."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rucio_inject.campaign.schema import Campaign, FolderSource
+from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
 from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.names import (
     grammars,
     metadata,
@@ -19,9 +19,12 @@ from rucio_inject.domain.names import (
     place,
 )
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.looking import SOURCE_READS, looked_through
+from rucio_inject.measuring import readable_stat
 from rucio_inject.monitor.series import Sampler, Series
 from rucio_inject.patience import Patience, patient
 from rucio_inject.pipeline import Pipeline, Steps
+from rucio_inject.plan import Plan
 from rucio_inject.ports import Analyser, Catalogue, Clock, Source, Storage
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
@@ -29,12 +32,14 @@ from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
 from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, Place
 from rucio_inject.steps.expire import ConfirmGone, EndRules
+from rucio_inject.steps.foresee import ForeseeFiles, Promise, SizeOf
 from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
+from rucio_inject.steps.planning import MakePlan, Wanted
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.recheck import Recheck
 from rucio_inject.steps.restore import RestoreFiles
@@ -223,6 +228,47 @@ def _bringing(
         return asking, TakeAsTheyLie(journal, asking, rse=rse, workers=workers)
     upload = UploadFiles(journal, source, ports.storage, compare, rse=rse, workers=workers)
     return MeasureFiles(journal, source, workers), upload
+
+
+def make_plan(
+    campaign: Campaign,
+    ports: Ports,
+    folders: Folders,
+    journal: Journal,
+    lake: Lake,
+    cycle: int,
+    asked: Mapping[str, int],
+) -> Plan:
+    """What a run of the cycle would do; only looks. `asked` counts the calls of the ports."""
+    source = make_source(campaign, folders.source, cycle, ports.storage, ports.clock)
+    goal = FileState.GONE if campaign.end else FileState.VERIFIED
+    promise = Promise(lake, all_rules(campaign), goal)
+    foresee = ForeseeFiles(
+        journal.ledger,
+        ports.catalogue,
+        Discover(journal, looked_through(source, SOURCE_READS), placing(campaign), cycle),
+        CompareWithCatalogue(journal, ports.catalogue, campaign.upload.rse),
+        promise,
+        sizes(campaign),
+    )
+    wanted = Wanted(campaign.scope, campaign.rse_attributes, campaign.end is not None)
+    return MakePlan(journal.ledger, ports.catalogue, foresee, promise).make(wanted, cycle, asked)
+
+
+def sizes(campaign: Campaign) -> SizeOf:
+    """What tells the bytes of a file that nobody has read yet."""
+    payload = getattr(campaign.source, "payload", None)
+    expected = payload.size if isinstance(payload, RawPayload) else None
+
+    def size_of(record: FileRecord) -> int | None:
+        path = Path(record.path)
+        if record.in_place or (record.announced and record.announced.size is not None):
+            return record.announced.size if record.announced else None
+        if record.generated and not path.exists():
+            return expected
+        return readable_stat(path).st_size
+
+    return size_of
 
 
 def lifetimes(campaign: Campaign) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -43,6 +44,14 @@ def source_stat(path: Path) -> os.stat_result:
         raise _unreadable(path, error.strerror) from error
     if not stat.S_ISREG(found.st_mode):
         raise _unreadable(path, "Is a directory" if stat.S_ISDIR(found.st_mode) else "is no file")
+    return found
+
+
+def readable_stat(path: Path) -> os.stat_result:
+    """The same of a source that may be read, without reading it; SourceUnreadable otherwise."""
+    found = source_stat(path)
+    if not os.access(path, os.R_OK):
+        raise _unreadable(path, os.strerror(errno.EACCES))
     return found
 
 

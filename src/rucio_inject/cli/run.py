@@ -86,6 +86,9 @@ class Display:
     is_flag=True,
     help="Go on looking for new files, every source.every, until stopped (inbox and rse).",
 )
+@click.option(
+    "-n", "--dry-run", "dry", is_flag=True, help="Tell what a run would do, and change nothing."
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print the end as one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option(
@@ -106,6 +109,7 @@ def run(
     new_cycle: bool,
     wait: str,
     watch: bool,
+    dry: bool,
     as_json_: bool,
     quiet: bool,
     progress: str,
@@ -114,7 +118,8 @@ def run(
     """Run CAMPAIGN, or go on with it where it stopped.
 
     The same command can be given again at any time: what is done is not done again. Ctrl-C stops
-    safely, a second Ctrl-C at once.
+    safely, a second Ctrl-C at once. With --dry-run nothing is changed, and the exit code is the one
+    that a run would come to, as far as that can be foreseen.
     """
     campaign = relocated(file, output)
     if new_cycle:
@@ -133,6 +138,11 @@ def run(
     campaign = campaign.model_copy(update={"account": sign_in.account})
     if lake is not None:
         _enter_lake(lake, sign_in.account)
+    if dry:
+        # Late: a run does not pay for it.
+        from rucio_inject.cli.dry_run import dry_run  # noqa: PLC0415
+
+        ctx.exit(dry_run(campaign, sign_in, new_cycle=new_cycle, as_json_=as_json_, quiet=quiet))
     display = Display(progress, as_json_, quiet)
     seconds = _seconds(wait)
     if watch:

@@ -14,6 +14,7 @@ from rucio_inject.ports.catalogue import (
     KnownReplica,
     NewFile,
     Quota,
+    Space,
 )
 from rucio_inject.ports.clock import Clock
 from rucio_inject.ports.ledger import FactSink, Ledger
@@ -37,6 +38,7 @@ __all__ = [
     "Quota",
     "Source",
     "SourceFile",
+    "Space",
     "Storage",
     "Stored",
     "StoredFile",

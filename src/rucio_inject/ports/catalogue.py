@@ -38,6 +38,17 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class Space:
+    """An RSE's own room, in bytes, as far as its lake was told: None is not known. `writable`:
+    whether its site lets files be brought there now."""
+
+    rse: str
+    writable: bool
+    free: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownReplica:
     """A replica as the catalogue has it; `pfn` None where the RSE offers no way to read it."""
 
@@ -105,6 +116,10 @@ class Catalogue(Protocol):
         """
         ...
 
+    def scope_owner(self, scope: str) -> str | None:
+        """The account that a scope belongs to; None if there is no such scope."""
+        ...
+
     def resolve(self, rse_expression: str) -> tuple[str, ...]:
         """The RSEs that an expression stands for, sorted. NotFound if none, CatalogueRefused
         if the expression is no expression."""
@@ -121,6 +136,11 @@ class Catalogue(Protocol):
     def quota(self, account: str, rse: str) -> Quota:
         """The limit that leaves the account least room on an RSE, local or global, with the use
         that counts against it; no limit where Rucio applies none."""
+        ...
+
+    def space(self, rse: str) -> Space:
+        """What the catalogue was told of the room that the RSE's storage has. NotFound if there is
+        no such RSE."""
         ...
 
     def find(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile | KnownCollection]:

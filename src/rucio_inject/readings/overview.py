@@ -111,6 +111,12 @@ def overview(look: Look, clock: Clock, *, command: str = "", analyse: bool = Fal
         )
 
 
+def lease_of(look: Look, clock: Clock) -> Held | None:
+    """Who has the lease of a campaign, whether it still counts or not; None if nobody."""
+    with look.database.reading() as connection:
+        return _held(connection, look, clock)
+
+
 def _held(connection: Connection, look: Look, clock: Clock) -> Held | None:
     row = connection.execute(select(leases).where(leases.c.campaign == look.number)).one_or_none()
     if row is None:

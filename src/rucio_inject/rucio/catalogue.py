@@ -33,10 +33,12 @@ from rucio_inject.ports import (
     KnownReplica,
     NewFile,
     Quota,
+    Space,
 )
 from rucio_inject.rucio import answers, quota
 from rucio_inject.rucio.errors import catalogue_errors
 from rucio_inject.rucio.session import Session
+from rucio_inject.rucio.space import space as room_of
 
 # DIDs in one call: large enough that calls are few, small enough that each ends in seconds.
 CHUNK = 500
@@ -109,6 +111,12 @@ class RucioCatalogue:
         }
         return owners.get(scope)
 
+    def scope_owner(self, scope: str) -> str | None:
+        """See the port."""
+        client = self._session.client()
+        with catalogue_errors(f"cannot look for scope {scope}"):
+            return self._owner(client, scope)
+
     def resolve(self, rse_expression: str) -> tuple[str, ...]:
         """See the port."""
         client = self._session.client()
@@ -148,6 +156,12 @@ class RucioCatalogue:
                 self._exempt[account] = quota.exempt(client, account)
             held_to_limits = not self._exempt[account]
             return quota.quota(client, account, rse, held_to_limits=held_to_limits)
+
+    def space(self, rse: str) -> Space:
+        """See the port."""
+        client = self._session.client()
+        with catalogue_errors(f"cannot read the room of RSE {rse}"):
+            return room_of(client, rse)
 
     def find(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile | KnownCollection]:
         """See the port."""

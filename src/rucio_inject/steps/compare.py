@@ -9,7 +9,7 @@ from rucio_inject.batches import batches
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import ContentConflict, InjectError, LedgerError, ReplicaBusy
-from rucio_inject.domain.facts import Fact, FileRegistered
+from rucio_inject.domain.facts import FileFailed, FileRegistered
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile
 from rucio_inject.steps.journal import Journal
@@ -82,7 +82,7 @@ class CompareWithCatalogue:
         facts = {
             record.did: fact
             for record in files
-            if record.did in found and (fact := self._fact(record, found[record.did])) is not None
+            if record.did in found and (fact := self.verdict(record, found[record.did])) is not None
         }
         self._journal.tell(facts.values())
         return [record for record in files if record.did not in facts]
@@ -92,8 +92,11 @@ class CompareWithCatalogue:
         known = self._catalogue.look_up([did]).get(did)
         return known is not None and self._rse in known.replicas
 
-    def _fact(self, record: FileRecord, known: KnownFile | KnownCollection) -> Fact | None:
-        """What the catalogue's knowledge makes of a file; None if it is still to be brought."""
+    def verdict(
+        self, record: FileRecord, known: KnownFile | KnownCollection
+    ) -> FileRegistered | FileFailed | None:
+        """What the catalogue's knowledge makes of a measured file; None if it is still to be
+        brought."""
         if isinstance(known, KnownCollection):
             # It would be the end of a call that registers many.
             taken = ContentConflict(

@@ -59,10 +59,7 @@ class Discover:
         """
         skipped, self.not_yet = 0, []
         begun = self._is_open()
-        # Not the DIDs themselves: there may be a million. Who has one is asked of the record.
-        taken: set[int] = set()
-        for offered in batches(self._offered(), BATCH):
-            facts = self._facts(offered, taken)
+        for facts in self.look():
             found = next((fact for fact in facts if isinstance(fact, FileFound)), None)
             if found is not None and not begun:
                 self._journal.tell([CycleBegun(at=found.at, cycle=self._cycle)])
@@ -72,6 +69,16 @@ class Discover:
         # Last: if the campaign is refused, nothing has been set going.
         self._retry()
         return skipped
+
+    def look(self) -> Iterator[list[Fact]]:
+        """What is new about what the source offers, some names at a time; changes nothing.
+
+        A name that is offered twice is found again if nobody has put it on record meanwhile.
+        """
+        # Not the DIDs themselves: there may be a million. Who has one is asked of the record.
+        taken: set[int] = set()
+        for offered in batches(self._offered(), BATCH):
+            yield self._facts(offered, taken)
 
     def _retry(self) -> None:
         """Let failed files go on; one that is in the lake needs its source no more."""
@@ -98,7 +105,7 @@ class Discover:
         known = self._journal.ledger.known([place.did for _, place in placed])
         paths: dict[DID, str] = {}
         for file, place in placed:
-            record, key = known.get(place.did), _digest(place.did)
+            record, key = known.get(place.did), digest(place.did)
             # Two digests may be the same by chance: then nobody has the DID.
             other = paths.get(place.did) or (record.path if record and key in taken else None)
             if other is not None:
@@ -109,7 +116,7 @@ class Discover:
                 refuse_other_place(record, place)
                 facts += self._seen_again(file, record)
             paths.setdefault(place.did, file.where)
-        taken.update(map(_digest, paths))
+        taken.update(map(digest, paths))
         return facts
 
     def _placed(
@@ -195,6 +202,6 @@ def _rewritten(file: SourceFile, record: FileRecord) -> InjectError | None:
     )
 
 
-def _digest(did: DID) -> int:
+def digest(did: DID) -> int:
     """64 bits that stand for a DID: a tenth of what a million DIDs would take."""
     return int.from_bytes(hashlib.blake2b(str(did).encode(), digest_size=8).digest())

@@ -99,12 +99,14 @@ def set_attributes(journal: Journal, catalogue: Catalogue, attributes: Attribute
         have = catalogue.rse_attributes(rse)
         for key, value in wanted.items():
             before, now = have.get(key), journal.clock.now()
-            if not _is(before, value):
+            if not is_attribute(before, value):
                 asked = AttributeAsked(at=now, rse=rse, key=key, before=before, value=value)
                 journal.tell([asked])
                 catalogue.set_rse_attribute(rse, key, value)
         have = catalogue.rse_attributes(rse)
-        wrong = {k: have.get(k) for k, value in wanted.items() if not _is(have.get(k), value)}
+        wrong = {
+            k: have.get(k) for k, value in wanted.items() if not is_attribute(have.get(k), value)
+        }
         if wrong:
             raise NotPermitted(
                 f"RSE {rse} has {wrong} after these attributes were set to "
@@ -113,7 +115,7 @@ def set_attributes(journal: Journal, catalogue: Catalogue, attributes: Attribute
             )
 
 
-def _is(have: AttributeValue | None, wanted: AttributeValue) -> bool:
+def is_attribute(have: AttributeValue | None, wanted: AttributeValue) -> bool:
     """Whether an attribute has a value. Rucio keeps booleans, and all else as text."""
     if isinstance(have, bool) or isinstance(wanted, bool) or have is None:
         return have is wanted

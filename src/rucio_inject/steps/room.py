@@ -41,32 +41,40 @@ class CheckRoom:
             return
         if self._lacking(left, self._coming()) is not None:
             settle()
-            if (lacking := self._lacking(left, self._coming())) is not None:
-                raise lacking
+            if (refusal := self._lacking(left, self._coming())) is not None:
+                raise refusal
 
     def _coming(self) -> int:
         return sum(_size(record) for record in self._ledger.files(COMING))
 
-    def _lacking(self, quotas: Mapping[str, int | None], size: int) -> QuotaExceeded | None:
-        left = dict(quotas)
-        choices = {self._lake.upload_rse: (self._lake.upload_rse,), **self._lake.rses}
-        for rule in self._rules if size else ():
-            # As Rucio has it: an account with room for just these bytes has not enough.
-            among = choices[rule.rse_expression]
-            roomy = [rse for rse in among if (room := left[rse]) is None or room > size]
-            if len(roomy) < rule.copies:
-                account = self._lake.identity.account
-                there = ", ".join(f"{rse}: {left[rse]} bytes" for rse in among if rse not in roomy)
-                return QuotaExceeded(
-                    f"account {account} has no quota for {size} bytes at {rule.rse_expression} "
-                    f"(left at {there})",
-                    hint=f"an administrator gives it: rucio account limit set {account} --rse RSE "
-                    "--bytes N",
-                )
-            if len(among) == rule.copies:
-                # No choice: what this rule takes is not there for the next, as Rucio counts each.
-                left |= {rse: room - size for rse in among if (room := left[rse]) is not None}
-        return None
+    def _lacking(self, left: Mapping[str, int | None], size: int) -> QuotaExceeded | None:
+        return lacking(self._lake, self._rules, left, size)
+
+
+def lacking(
+    lake: Lake, rules: Sequence[RuleRequest], quotas: Mapping[str, int | None], size: int
+) -> QuotaExceeded | None:
+    """Why an account has no room for so many bytes under some rules; None if it has. `quotas` are
+    what is left to it on each RSE, None without limit."""
+    left = dict(quotas)
+    choices = {lake.upload_rse: (lake.upload_rse,), **lake.rses}
+    for rule in rules if size else ():
+        # As Rucio has it: an account with room for just these bytes has not enough.
+        among = choices[rule.rse_expression]
+        roomy = [rse for rse in among if (room := left[rse]) is None or room > size]
+        if len(roomy) < rule.copies:
+            account = lake.identity.account
+            there = ", ".join(f"{rse}: {left[rse]} bytes" for rse in among if rse not in roomy)
+            return QuotaExceeded(
+                f"account {account} has no quota for {size} bytes at {rule.rse_expression} "
+                f"(left at {there})",
+                hint=f"an administrator gives it: rucio account limit set {account} --rse RSE "
+                "--bytes N",
+            )
+        if len(among) == rule.copies:
+            # No choice: what this rule takes is not there for the next, as Rucio counts each.
+            left |= {rse: room - size for rse in among if (room := left[rse]) is not None}
+    return None
 
 
 def _size(record: FileRecord) -> int:

@@ -76,6 +76,10 @@ class LakeRSE:
     attributes: dict[str, AttributeValue]
     bytes: dict[str, bytes] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    free: int | None = None
+    """The room that its site told the lake of."""
+    blocked: bool = False
+    """Its site lets nobody write."""
     fails_transfers: str | None = None
     """Every transfer to it fails for this reason."""
     hangs: bool = False

@@ -24,6 +24,7 @@ from rucio_inject.ports import (
     KnownReplica,
     NewFile,
     Quota,
+    Space,
 )
 from rucio_inject.testing.lake_values import (
     LakeCollection,
@@ -57,6 +58,11 @@ class MemoryCatalogue:
                 raise NotPermitted(f"scope {scope} belongs to account {owner}, not to {account}")
             return made
 
+    def scope_owner(self, scope: str) -> str | None:
+        """See the port."""
+        with self._lake.call("scope_owner"):
+            return self._lake.scopes.get(scope)
+
     def resolve(self, rse_expression: str) -> tuple[str, ...]:
         """See the port."""
         with self._lake.call("resolve"):
@@ -83,6 +89,12 @@ class MemoryCatalogue:
         with self._lake.call("quota"):
             limit = self._lake.rse(rse).limits.get(account)
             return Quota(rse, limit, self._lake.used(account, rse))
+
+    def space(self, rse: str) -> Space:
+        """See the port."""
+        with self._lake.call("space"):
+            known = self._lake.rse(rse)
+            return Space(rse, not known.blocked, known.free)
 
     def find(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile | KnownCollection]:
         """See the port."""

@@ -53,6 +53,8 @@ class MemoryStorage:
         with self._lake.call("put"):
             content = _source(path)
             storage = self._reached(rse, doing)
+            if storage.blocked:
+                raise StorageUnavailable(f"{doing}: the RSE is blocked for writing")
             if storage.refuses_writes:
                 raise StorageRefused(f"{doing}: no space left on device")
             pfn = pfn_of(rse, did)

@@ -54,7 +54,7 @@ def test_two_files_of_one_name(between: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_digests_that_agree_by_chance_skip_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discover, "_digest", lambda did: 1)
+    monkeypatch.setattr(discover, "digest", lambda did: 1)
     step, told = finder(MemoryLedger(Shelf()), "/x/a", "/x/b")
     assert step.run() == 0
     assert sum(isinstance(fact, f.FileFound) for fact in told) == 2

@@ -38,6 +38,19 @@ class CatalogueContract(RulesContract):
         with pytest.raises(NotPermitted, match=world.foreign_scope):
             world.catalogue.ensure_scope(world.foreign_scope, world.account)
 
+    def test_a_scope_has_an_owner_or_is_not_there(self, world: ContractWorld) -> None:
+        absent = world.name("s").name.replace("_", "-")
+        assert world.catalogue.scope_owner(world.scope) == world.account
+        assert world.catalogue.scope_owner(world.foreign_scope) not in {None, world.account}
+        assert world.catalogue.scope_owner(absent) is None
+
+    def test_an_rse_tells_of_its_room_what_it_knows(self, world: ContractWorld) -> None:
+        space = world.catalogue.space(world.rse)
+        assert (space.rse, space.writable) == (world.rse, True)
+        assert space.free is None or space.free >= 0
+        with pytest.raises(NotFound, match=NO_RSE):
+            world.catalogue.space(NO_RSE)
+
     def test_an_rse_stands_for_itself(self, world: ContractWorld) -> None:
         assert world.catalogue.resolve(world.rse) == (world.rse,)
 
