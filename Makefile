@@ -38,9 +38,9 @@ clean:  ## remove the virtual environment, caches and what demos left
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science'
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,web'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,dev'
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,web,dev'
 	@touch $@ $(VENV)/.demo

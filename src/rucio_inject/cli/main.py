@@ -34,6 +34,7 @@ _COMMANDS = {
     "names": ("rucio_inject.cli.names", "Show what follows from file names."),
     "run": ("rucio_inject.cli.run", "Run a campaign, or go on with it."),
     "status": ("rucio_inject.cli.status", "Show how far campaigns have come."),
+    "web": ("rucio_inject.cli.web", "Show campaigns on a web page, live."),
 }
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -36,6 +33,7 @@ from rucio_inject.cli.progress import (
     PlainProgress,
     Progress,
 )
+from rucio_inject.cli.stopping import stoppable
 from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
 from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.clock import SystemClock
@@ -178,7 +176,7 @@ def _run(
     campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool, wait: int
 ) -> ExitCode:
     clock = SystemClock()
-    with _stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
+    with stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
         ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
         report = _once(campaign, ports, ledger, display, new_cycle=new_cycle, greet=True)
     _conclude(report, display)
@@ -192,7 +190,7 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
     """
     assert isinstance(campaign.source, GrowingSource)
     clock, code, greet = SystemClock(), None, True
-    with _stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
+    with stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
         ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
         while True:
             before = code
@@ -370,20 +368,3 @@ def _progress(campaign: Campaign, ledger: Ledger, clock: Clock, display: Display
         return PlainProgress(console, ledger, clock)
     goal = FileState.GONE if campaign.end else FileState.VERIFIED
     return LiveProgress(console, ledger, clock, title=campaign.campaign, goal=goal)
-
-
-@contextmanager
-def _stoppable(clock: SystemClock) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop safely; a second Ctrl-C does at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a signal handler's
-        clock.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.write(2, b"\nstopping safely; Ctrl-C again stops at once\n")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

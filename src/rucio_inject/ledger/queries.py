@@ -202,6 +202,30 @@ def last_fact(connection: Connection, campaign: int, subject: str) -> Fact | Non
     return None if row is None else fact_from(*row)
 
 
+def newest(connection: Connection, campaign: int) -> int:
+    """The sequence of the fact recorded last; 0 if there is none. It changes with every fact."""
+    # A sum, so that SQLite goes backwards by id and does not sort all that the campaign's index
+    # holds; campaigns in one database are few.
+    mine = events.c.campaign + 0 == campaign
+    last = select(events.c.id).where(mine).order_by(events.c.id.desc()).limit(1)
+    return connection.execute(last).scalar() or 0
+
+
+def facts_since(connection: Connection, campaign: int, sequence: int) -> list[StoredFact]:
+    """What was recorded after a fact, in the order of recording; of much the last `PAGE` facts."""
+    mine = events.c.campaign + 0 == campaign
+    rows = connection.execute(
+        select(events.c.id, events.c.at, events.c.kind, events.c.fact)
+        .where(mine, events.c.id > sequence)
+        .order_by(events.c.id.desc())
+        .limit(PAGE)
+    ).all()
+    return [
+        StoredFact(row, datetime.fromisoformat(at), kind, fact_from(kind, text))
+        for row, at, kind, text in reversed(rows)
+    ]
+
+
 def facts_about(database: Database, campaign: int, subject: str) -> Iterator[StoredFact]:
     """Every fact about a DID or a rule, in the order of recording, in pages."""
     last = 0
