@@ -23,6 +23,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import DeadlinePassed, InjectError, LedgerError
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.story import advance, begin_file
+from rucio_inject.factory import Ports
 from rucio_inject.ledger.engine import sqlite_database
 from rucio_inject.ledger.look import holds_lease
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -80,7 +81,7 @@ class BrokenRun:
 @pytest.fixture
 def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A campaign whose run ends by an error."""
-    monkeypatch.setattr(run, "rucio_ports", lambda *_, **__: None)
+    monkeypatch.setattr(run, "rucio_ports", lambda *_, **__: Ports(None, None, None, SystemClock()))  # type: ignore[arg-type]
     monkeypatch.setattr(run, "Injector", BrokenRun)
     monkeypatch.setattr(run, "find_spec", lambda name: object())
     monkeypatch.setattr(BrokenRun, "error", DeadlinePassed("it took too long"), raising=False)
