@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from rucio_inject.campaign.origins import MarkedSource
 from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
 from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.did import DID
@@ -19,6 +21,7 @@ from rucio_inject.domain.names import (
     place,
 )
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.usage import Room
 from rucio_inject.looking import SOURCE_READS, looked_through
 from rucio_inject.measuring import readable_stat
 from rucio_inject.monitor.series import Sampler, Series
@@ -28,12 +31,13 @@ from rucio_inject.plan import Plan
 from rucio_inject.ports import Analyser, Catalogue, Clock, Source, Storage
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
+from rucio_inject.sources.room import room_of
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
 from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, Place
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.foresee import ForeseeFiles, Promise, SizeOf
-from rucio_inject.steps.free import FreeSources
+from rucio_inject.steps.free import FreeSources, Watermark
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
@@ -44,6 +48,7 @@ from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.recheck import Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
+from rucio_inject.steps.sampling import Sample, Sampling
 from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
 from rucio_inject.supply import make_source
@@ -150,6 +155,7 @@ def make_pipeline(
     access = campaign.access
     end = campaign.end
     frees = isinstance(campaign.source, FolderSource) and campaign.source.free
+    sampling = Sampling(journal.ledger, sample(campaign))
     measure, upload = _bringing(campaign, ports, journal, source, compare)
     steps = Steps(
         discover=Discover(journal, source, placing(campaign), cycle),
@@ -172,6 +178,7 @@ def make_pipeline(
             folder=folders.read_back,
             workers=access.workers,
             keep=access.keep or access.analyse,
+            sampling=sampling,
         ),
         analyse=AnalyseFiles(journal, ports.analyser, folders.output) if ports.analyser else None,
         tidy=None
@@ -205,12 +212,42 @@ def make_pipeline(
                 folder=folders.read_back,
                 workers=access.workers,
                 keep=False,
+                sampling=sampling,
             ),
             made_in=folders.source,
             real_ones_too=frees,
+            watermark=watermark(campaign),
         ),
+        origin=origin(campaign),
     )
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
+
+
+def sample(campaign: Campaign) -> Sample | None:
+    """How many files of a dataset are read back; None: all."""
+    match campaign.access.sample:
+        case None:
+            return None
+        case int(files):
+            return Sample(files=files)
+        case share:
+            return Sample(share=share)
+
+
+def origin(campaign: Campaign) -> Callable[[], Room] | None:
+    """What tells how full the folder of real files is; None where there is none on this machine."""
+    source = campaign.source
+    if not isinstance(source, FolderSource):
+        return None
+    marks = source.watermark if isinstance(source, MarkedSource) else None
+    return partial(room_of, source.path, marks.capacity if marks else None)
+
+
+def watermark(campaign: Campaign) -> Watermark | None:
+    """When sources are freed; None: as soon as they may be."""
+    source, look = campaign.source, origin(campaign)
+    marks = source.watermark if isinstance(source, MarkedSource) else None
+    return Watermark(marks.high, marks.low, look) if marks and look else None
 
 
 def _bringing(

@@ -12,6 +12,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.rule import RuleView
+from rucio_inject.domain.usage import Room
 from rucio_inject.ports import Analysis, LeftOut
 
 LISTED = 1000
@@ -25,7 +26,8 @@ class Totals:
     `failures` counts codes; `datasets` are those with a registered file, `waiting_datasets` those
     with one that waits for its replicas, nobody knows why. `adopted` files were in the lake before,
     with the same content: they are not among what was injected. `freed` are real sources that were
-    removed, from `freed_from` or folders in it; `empty` files have no bytes.
+    removed, from `freed_from` or folders in it; `empty` files have
+    no bytes. `sampled` files are VERIFIED by what the storages of `replicas_told` told.
     """
 
     by_state: Counter[FileState] = field(default_factory=Counter)
@@ -37,6 +39,8 @@ class Totals:
     waiting_datasets: set[DID] = field(default_factory=set)
     replicas_read_back: int = 0
     replicas_verified: int = 0
+    replicas_told: int = 0
+    sampled: int = 0
     replicas_gone: int = 0
     freed: int = 0
     bytes_freed: int = 0
@@ -72,6 +76,9 @@ class Totals:
             self.waiting_datasets.add(record.dataset)
         if reached(record.state, FileState.VERIFIED):
             self.replicas_verified += read_back
+            self.sampled += record.sampled
+            if record.sampled:
+                self.replicas_told += sum(r.told_at is not None for r in record.replicas.values())
         if record.source is SourceCopy.FREED and not record.generated:
             self._count_freed(Path(record.path).parent, size)
 
@@ -99,7 +106,7 @@ class Outcome:
     `failed` were set aside, `waiting` are not yet where their rules want them, `still_there` have
     rules that ended and are on some RSE still: of each the first `LISTED`. `kept` are datasets
     whose rules were not ended, `endless` those whose rules do not end all the same; and why.
-    `not_yet` is what the source will offer later.
+    `not_yet` is what the source will offer later; `origin` is how full the folder of real files is.
     """
 
     cycle: int
@@ -115,6 +122,7 @@ class Outcome:
     analysis: Analysis | None = None
     analysis_error: AnalysisFailed | None = None
     not_yet: Sequence[LeftOut] = ()
+    origin: Room | None = None
 
     @property
     def by_state(self) -> Mapping[FileState, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
 from rucio_inject.domain.facts import CycleBegun, CycleEnded
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.usage import Room
 from rucio_inject.outcome import LISTED, Outcome, Totals
 from rucio_inject.ports import Analysis
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
@@ -51,6 +52,7 @@ class Steps:
     end: EndRules | None
     confirm: ConfirmGone | None
     free: FreeSources
+    origin: Callable[[], Room] | None
 
 
 class Pipeline:
@@ -93,6 +95,7 @@ class Pipeline:
             analysis=analysis,
             analysis_error=analysis_error,
             not_yet=self._steps.discover.not_yet,
+            origin=self._steps.origin() if self._steps.origin else None,
         )
 
     def _reopen(self) -> None:

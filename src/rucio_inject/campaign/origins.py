@@ -234,5 +234,7 @@ AnySource = MockSource | DirectorySource | ListingSource | InboxSource | PathsSo
 Source = Annotated[AnySource | RseSource, Field(discriminator="kind")]
 FolderSource = DirectorySource | InboxSource | PathsSource | SqlSource
 """Sources of real files on this machine; `path` is the folder below which all of them lie."""
+MarkedSource = DirectorySource | InboxSource
+"""Those of them in which room may be made by a watermark."""
 GrowingSource = InboxSource | RseSource
 """Sources that are looked at again and again."""

@@ -34,6 +34,7 @@ from rucio_inject.campaign.units import (
     LedgerPlace,
     LocalPath,
     Number,
+    SampleSize,
     Seconds,
     Whole,
     straight,
@@ -126,6 +127,11 @@ class Access(Model):
         default=False, description="open ROOT files and make a θ² plot and an energy histogram"
     )
     keep: bool = Field(default=False, description="keep the files that were read back")
+    sample: SampleSize | None = Field(
+        default=None,
+        description="read only so many files of each dataset, as in 10% or 5, at least one; of the "
+        "others each storage is asked for its checksum; left out: all are read",
+    )
     workers: Whole = Field(default=4, ge=1, le=64, description="files read at once")
 
 

@@ -77,6 +77,13 @@ def parse_share(value: object) -> object:
     return float(match[1]) / 100
 
 
+def parse_sample(value: object) -> object:
+    """How many files from `5`, or which share of them from `10%`."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("must be a number of files, or a share of them: write it as 5 or 10%")  # noqa: TRY004 -- pydantic takes no other
+    return parse_share(value) if isinstance(value, str) else value
+
+
 def parse_night(value: object) -> object:
     """A date from `2020-02-03`, in quotes or not. Numbers and times of day are refused."""
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -139,6 +146,9 @@ Number = Annotated[FiniteFloat, Strict()]
 Seconds = Annotated[int, Strict(), BeforeValidator(parse_duration), Field(le=LONGEST)]
 Bytes = Annotated[int, Strict(), BeforeValidator(parse_size), Field(le=INT64)]
 Share = Annotated[FiniteFloat, Strict(), BeforeValidator(parse_share), Field(gt=0, le=1)]
+SampleSize = Annotated[
+    int | Annotated[float, Field(gt=0, le=1)], BeforeValidator(parse_sample), Field(gt=0)
+]
 Seed = Annotated[int, Strict(), Field(ge=0, le=INT64)]
 Night = Annotated[date, BeforeValidator(parse_night)]
 Attribute = Annotated[bool | int | str, BeforeValidator(parse_attribute)]

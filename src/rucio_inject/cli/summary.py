@@ -69,7 +69,18 @@ def as_json(report: RunReport) -> dict[str, Any]:
         },
         "empty": outcome.totals.empty,
         "this_run": {str(what): count for what, count in (report.done or {}).items()},
+        "origin": outcome.origin
+        and {
+            "total": outcome.origin.total,
+            "used": outcome.origin.used,
+            "free": outcome.origin.free,
+            "used_share": round(outcome.origin.share, 4),
+        },
         "replicas_read_back": outcome.totals.replicas_read_back,
+        "sampled": {
+            "files": outcome.totals.sampled,
+            "replicas_told": outcome.totals.replicas_told,
+        },
         "replicas_gone": outcome.totals.replicas_gone,
         "failures": [
             {
@@ -213,11 +224,17 @@ def _unseen(report: RunReport) -> set[DID]:
 def _proved(report: RunReport) -> Iterator[str]:
     outcome, totals = report.outcome, report.outcome.totals
     verified = totals.that_reached(FileState.VERIFIED)
-    if verified:
+    read = verified - totals.sampled
+    if read:
         yield (
             f"  read back     {plural(totals.replicas_verified, 'replica')} of "
-            f"{plural(verified, 'file')}: same size, adler32 and md5"
+            f"{plural(read, 'file')}: same size, adler32 and md5"
             f"{_earlier(report, Done.VERIFIED, verified)}"
+        )
+    if totals.sampled:
+        yield (
+            f"  not read      {plural(totals.sampled, 'file')}: a sample was; the storages of "
+            f"{plural(totals.replicas_told, 'replica')} tell the same size and adler32"
         )
     if outcome.analysis:
         yield f"  used          {outcome.analysis.headline}"
@@ -225,6 +242,10 @@ def _proved(report: RunReport) -> Iterator[str]:
         yield (
             f"  freed         {plural(totals.freed, 'source')}, {size(totals.bytes_freed)}, "
             f"removed from {totals.freed_from}{_earlier(report, Done.FREED, totals.freed)}"
+        )
+    if (room := outcome.origin) is not None:
+        yield (
+            f"  origin        {size(room.free)} free of {size(room.total)}, {room.share:.0%} used"
         )
     gone = totals.that_reached(FileState.GONE)
     if gone:

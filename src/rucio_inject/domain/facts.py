@@ -211,8 +211,21 @@ class ReplicaRead(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaTold(FileFact):
+    """A replica's storage was asked for its size and adler32; nobody read it here."""
+
+    rse: str
+    pfn: str
+    size: int
+    adler32: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileVerified(FileFact):
-    """The file was read back from every RSE that should hold it; all bytes were the same."""
+    """The file was read back from every RSE that should hold it; all bytes were the same.
+    `sampled`: it is not of the sample that is read, and every storage told its size and adler32."""
+
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,8 @@ class FileState(StrEnum):
     REPLICATED = "REPLICATED"
     """Every lock of every rule on it is OK."""
     VERIFIED = "VERIFIED"
-    """It was read back from every RSE that should hold it, and the bytes were the same."""
+    """It was read back from every RSE that should hold it, and the bytes were the same; or, where
+    the campaign reads a sample that it is not of, every storage told its size and checksum."""
     EXPIRING = "EXPIRING"
     """Its rules have been given their end."""
     GONE = "GONE"
@@ -102,13 +103,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRecord:
-    """What is known of a file on one RSE; times are UTC."""
+    """What is known of a file on one RSE; times are UTC. `told` is what its storage said of it when
+    it was asked for the checksum."""
 
     pfn: str | None = None
     registered_at: datetime | None = None
     read_back_at: datetime | None = None
     read_back: Measure | None = None
     gone_at: datetime | None = None
+    told_at: datetime | None = None
+    told: Announced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class FileRecord:
     failure: Failure | None = None
     announced: Announced | None = None
     in_place: bool = False
+    sampled: bool = False
+    """VERIFIED without having been read: others of its dataset were."""
 
 
 @dataclass(frozen=True, slots=True)

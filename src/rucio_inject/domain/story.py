@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from operator import attrgetter
 
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.injection import (
     BACK,
@@ -107,7 +108,7 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.FileSetBack():
             return _set_back(record, fact.state)
         case f.FileVerified():
-            return _verified(record)
+            return _verified(record, sampled=fact.sampled)
         case f.FileExpiring():
             return _expiring(record)
         case f.FileGone():
@@ -136,6 +137,9 @@ def _advance_replica(record: FileRecord, fact: f.FileFact) -> FileRecord:
             replicas = _with_replica(
                 record, fact.rse, pfn=fact.pfn, read_back_at=fact.at, read_back=fact.measure
             )
+        case f.ReplicaTold():
+            told = Announced(fact.size, fact.adler32)
+            replicas = _with_replica(record, fact.rse, pfn=fact.pfn, told_at=fact.at, told=told)
         case f.ReplicaGone():
             replicas = _with_replica(record, fact.rse, gone_at=fact.at)
         case _:
@@ -187,7 +191,8 @@ def _set_back(record: FileRecord, state: FileState) -> FileRecord:
     if state is FileState.REPLICATING:
         return moved
     at_upload = {rse: r for rse, r in record.replicas.items() if rse == record.upload_rse}
-    proofless = {rse: replace(r, read_back=None, read_back_at=None) for rse, r in at_upload.items()}
+    unproved = {"read_back": None, "read_back_at": None, "told": None, "told_at": None}
+    proofless = {rse: replace(r, **unproved) for rse, r in at_upload.items()}
     return replace(moved, replicas=proofless)
 
 
@@ -197,19 +202,40 @@ def _expiring(record: FileRecord) -> FileRecord:
     return _moved(record, FileState.EXPIRING)
 
 
-def _verified(record: FileRecord) -> FileRecord:
-    """VERIFIED needs evidence on record: every replica was read and is the same as the source."""
-    unread = [rse for rse, known in record.replicas.items() if known.read_back is None]
-    other = [rse for rse, known in record.replicas.items() if not _is_same(record, known)]
-    if unread or other or not record.replicas:
-        raise LedgerError(f"{record.did} is not verified: not the same bytes at {unread or other}")
-    return _moved(record, FileState.VERIFIED)
+def _verified(record: FileRecord, *, sampled: bool) -> FileRecord:
+    """VERIFIED needs evidence on record: every replica was read and is the same as the source.
+
+    Of a file that a sample leaves out, every storage must have told the same size and adler32; one
+    that was read and was different is not made good by that.
+    """
+    there = {rse: known for rse, known in record.replicas.items() if known.gone_at is None}
+    proves = _is_told if sampled else _is_same
+    other = [rse for rse, known in there.items() if not proves(record, known)]
+    if other or not there:
+        raise LedgerError(f"{record.did} is not verified: not the same bytes at {other}")
+    return _moved(record, FileState.VERIFIED, sampled=sampled)
 
 
 def _is_same(record: FileRecord, known: ReplicaRecord) -> bool:
     """Whether what was read of a replica is the file."""
     measure, read = record.measure, known.read_back
     return measure is not None and read is not None and not measure.differences(read)
+
+
+def _is_told(record: FileRecord, known: ReplicaRecord) -> bool:
+    """Whether what a replica's storage told of it, or what was read since, is of the file."""
+    measure, told = record.measure, known.told
+    if known.read_back_at is not None and (
+        known.told_at is None or known.read_back_at > known.told_at
+    ):
+        return _is_same(record, known)
+    return (
+        measure is not None
+        and told is not None
+        and told.size is not None
+        and told.adler32 is not None
+        and not told.differences(measure)
+    )
 
 
 def _given_up(record: FileRecord) -> FileRecord:

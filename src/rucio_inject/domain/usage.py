@@ -11,3 +11,25 @@ class Usage:
 
     files: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The bytes that a place can hold, and those that are used."""
+
+    total: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        """Bytes that still fit."""
+        return max(self.total - self.used, 0)
+
+    @property
+    def share(self) -> float:
+        """Which share of it is used; all of it where nothing fits at all."""
+        return self.used / self.total if self.total else 1.0
+
+    def beyond(self, share: float) -> int:
+        """Bytes that are used beyond a share of it."""
+        return max(self.used - int(share * self.total), 0)

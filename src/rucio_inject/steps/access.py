@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 from rucio_inject.batches import batches
-from rucio_inject.domain.checksum import Measure
+from rucio_inject.domain.checksum import Announced, Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     AnalysisFailed,
@@ -16,12 +19,14 @@ from rucio_inject.domain.errors import (
     ReplicaMissing,
     StorageRefused,
 )
-from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead
+from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead, ReplicaTold
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads
+from rucio_inject.steps.sampling import Sampling
 
 # Files asked for at once, while others are read.
 LOOKED_UP = 250
@@ -36,8 +41,22 @@ class ReadBack:
     measure: Measure
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One replica of which its storage told size and adler32."""
+
+    rse: str
+    pfn: str
+    size: int
+    adler32: str
+
+
+Proof: TypeAlias = ReadBack | Told
+
+
 class AccessFiles:
-    """Reads each file from every RSE that should hold it."""
+    """Reads each file from every RSE that should hold it; of those that a sample leaves out, each
+    storage is asked for size and checksum instead."""
 
     def __init__(
         self,
@@ -48,9 +67,11 @@ class AccessFiles:
         folder: Path,
         workers: int,
         keep: bool,
+        sampling: Sampling,
     ) -> None:
         """`folder` takes the bytes, below a folder for each RSE, if `keep`: one copy of each file
-        then stays there to be used."""
+        then stays there to be used. `sampling` says which files are read."""
+        self.sampling = sampling
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
@@ -63,12 +84,21 @@ class AccessFiles:
 
         A replica that cannot be read, or is not the same, sets its file aside: its rules are kept.
         """
-        replicated = self._journal.ledger.files({FileState.REPLICATED})
+        ledger = self._journal.ledger
+        replicated = ledger.files({FileState.REPLICATED})
         copies: dict[DID, Path] = {}
-        for verified in self._verify(replicated):
-            for record, read in verified if self._keep else ():
-                copies[record.did] = self._copy(read[-1].rse, record)
+        for verified in self._verify(chain(replicated, self._to_be_read_now())):
+            for record, proofs in verified if self._keep else ():
+                if isinstance(proofs[-1], ReadBack):
+                    copies[record.did] = self._copy(proofs[-1].rse, record)
         return copies
+
+    def _to_be_read_now(self) -> Iterator[FileRecord]:
+        """Files that were not read, and are of the sample since others came to their dataset."""
+        if self.sampling.chooses:
+            for record in self._journal.ledger.files({FileState.VERIFIED}):
+                if record.sampled and self.sampling.reads(record):
+                    yield record
 
     def again(self, files: Sequence[FileRecord]) -> frozenset[DID]:
         """Read VERIFIED files back once more; those that are still the same everywhere. The others
@@ -80,18 +110,18 @@ class AccessFiles:
         now is left out, since the proof is on record already."""
         return {
             record.did: self._copy(outcome[-1].rse, record)
-            for some in self._read(files, all_rses=False)
+            for some in self._prove(files, self._read_one)
             for record, outcome in some
             if not isinstance(outcome, InjectError)
         }
 
     def _verify(
         self, files: Iterable[FileRecord]
-    ) -> Iterator[list[tuple[FileRecord, list[ReadBack]]]]:
+    ) -> Iterator[list[tuple[FileRecord, list[Proof]]]]:
         """Read files back and tell what came of it; yields those that are VERIFIED by it."""
-        for some in self._read(files, all_rses=True):
+        for some in self._prove(files, self._proofs):
             told: list[Fact] = []
-            good: list[tuple[FileRecord, list[ReadBack]]] = []
+            good: list[tuple[FileRecord, list[Proof]]] = []
             for record, outcome in some:
                 if isinstance(outcome, InjectError):
                     told.append(self._journal.failed(record.did, outcome))
@@ -102,16 +132,13 @@ class AccessFiles:
             self._journal.tell(told)
             yield good
 
-    def _read(
-        self, files: Iterable[FileRecord], *, all_rses: bool
-    ) -> Iterator[list[tuple[FileRecord, list[ReadBack] | InjectError]]]:
-        def read(file: tuple[FileRecord, KnownFile | None]) -> list[ReadBack]:
-            record, known = file
-            rses = list(record.replicas) if all_rses else list(record.replicas)[-1:]
-            return self._read_back(record, rses, known)
-
+    def _prove(
+        self,
+        files: Iterable[FileRecord],
+        how: Callable[[tuple[FileRecord, KnownFile | None]], list[Proof]],
+    ) -> Iterator[list[tuple[FileRecord, list[Proof] | InjectError]]]:
         known = self._looked_up(files)
-        for batch in in_threads(known, read, workers=self._workers, crew=self._journal.crew):
+        for batch in in_threads(known, how, workers=self._workers, crew=self._journal.crew):
             yield [(record, outcome) for (record, _), outcome in batch]
 
     def _looked_up(
@@ -130,49 +157,81 @@ class AccessFiles:
                     raise known
                 yield from ((record, known.get(record.did)) for record in batch)
 
-    def _read_back(
-        self, record: FileRecord, rses: Sequence[str], known: KnownFile | None
-    ) -> list[ReadBack]:
-        read: list[ReadBack] = []
-        for rse in rses:
-            replica = known.replicas.get(rse) if known else None
-            if replica is None or not replica.available or replica.pfn is None:
-                raise ReplicaMissing(
-                    f"{record.did} should be at {rse}, but the catalogue offers no replica there",
-                    hint=f"rucio replica list file {record.did} --all-states",
-                )
-            # One copy a file is enough to be used.
-            if self._keep and rse == rses[-1]:
-                path = self._copy(rse, record)
-                make_folder(path.parent)
-                measure = self._storage.get(rse, replica.pfn, path)
-            else:
-                measure = self._storage.measure(rse, replica.pfn)
-            read.append(ReadBack(rse, replica.pfn, measure))
-        return read
+    def _read_one(self, file: tuple[FileRecord, KnownFile | None]) -> list[Proof]:
+        record, known = file
+        return [self._read_back(record, rse, known) for rse in _held(record)[-1:]]
+
+    def _proofs(self, file: tuple[FileRecord, KnownFile | None]) -> list[Proof]:
+        record, known = file
+        how = self._read_back if self.sampling.reads(record) else self._ask
+        return [how(record, rse, known) for rse in _held(record)]
+
+    def _read_back(self, record: FileRecord, rse: str, known: KnownFile | None) -> ReadBack:
+        pfn = _pfn(record, rse, known)
+        # One copy a file is enough to be used.
+        if self._keep and rse == _held(record)[-1]:
+            path = self._copy(rse, record)
+            make_folder(path.parent)
+            return ReadBack(rse, pfn, self._storage.get(rse, pfn, path))
+        return ReadBack(rse, pfn, self._storage.measure(rse, pfn))
+
+    def _ask(self, record: FileRecord, rse: str, known: KnownFile | None) -> Proof:
+        pfn = _pfn(record, rse, known)
+        found = self._storage.checksum(rse, pfn)
+        if found.size is None or found.adler32 is None:
+            # A storage that tells nothing proves nothing: it is read.
+            return ReadBack(rse, pfn, self._storage.measure(rse, pfn))
+        return Told(rse, pfn, found.size, found.adler32)
 
     def _copy(self, rse: str, record: FileRecord) -> Path:
         return self._folder / rse / record.did.name
 
-    def _compared(self, record: FileRecord, replicas: Sequence[ReadBack]) -> list[Fact]:
+    def _compared(self, record: FileRecord, proofs: Sequence[Proof]) -> list[Fact]:
         now = self._journal.clock.now()
-        facts: list[Fact] = [
-            ReplicaRead(at=now, did=record.did, rse=back.rse, pfn=back.pfn, measure=back.measure)
-            for back in replicas
-        ]
+        facts: list[Fact] = [_fact(record.did, proof, now) for proof in proofs]
         wrong = [
-            f"{back.rse} ({', '.join(differences)})"
-            for back in replicas
-            if record.measure and (differences := record.measure.differences(back.measure))
+            f"{proof.rse} ({', '.join(differences)})"
+            for proof in proofs
+            if record.measure and (differences := _differences(record.measure, proof))
         ]
         if not wrong:
-            return [*facts, FileVerified(at=now, did=record.did)]
+            sampled = any(isinstance(proof, Told) for proof in proofs)
+            return [*facts, FileVerified(at=now, did=record.did, sampled=sampled)]
         error = ChecksumMismatch(
             f"{record.did} came back with other bytes from {', '.join(wrong)}",
             hint="its rules are kept; declare the bad replica so that Rucio makes a new one "
             "(rucio replica state update bad), then run the same command again",
         )
         return [*facts, self._journal.failed(record.did, error)]
+
+
+def _held(record: FileRecord) -> list[str]:
+    """RSEs that should hold a file."""
+    return list(replicas_left(record.replicas))
+
+
+def _pfn(record: FileRecord, rse: str, known: KnownFile | None) -> str:
+    replica = known.replicas.get(rse) if known else None
+    if replica is None or not replica.available or replica.pfn is None:
+        raise ReplicaMissing(
+            f"{record.did} should be at {rse}, but the catalogue offers no replica there",
+            hint=f"rucio replica list file {record.did} --all-states",
+        )
+    return replica.pfn
+
+
+def _fact(did: DID, proof: Proof, now: datetime) -> Fact:
+    if isinstance(proof, ReadBack):
+        return ReplicaRead(at=now, did=did, rse=proof.rse, pfn=proof.pfn, measure=proof.measure)
+    return ReplicaTold(
+        at=now, did=did, rse=proof.rse, pfn=proof.pfn, size=proof.size, adler32=proof.adler32
+    )
+
+
+def _differences(measure: Measure, proof: Proof) -> tuple[str, ...]:
+    if isinstance(proof, ReadBack):
+        return measure.differences(proof.measure)
+    return Announced(proof.size, proof.adler32).differences(measure)
 
 
 class AnalyseFiles:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from rucio_inject.batches import batches
@@ -15,7 +17,8 @@ from rucio_inject.domain.errors import (
     StorageRefused,
 )
 from rucio_inject.domain.facts import SourceFreed, SourceFreeing
-from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.domain.injection import FileRecord, FileState, ReplicaRecord, SourceCopy
+from rucio_inject.domain.usage import Room
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
@@ -26,6 +29,15 @@ from rucio_inject.steps.organise import ending_datasets
 
 VERIFIED = frozenset({FileState.VERIFIED})
 PROVED = VERIFIED | {FileState.EXPIRING, FileState.GONE}
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """When room is made: above the share `high`, until `low`. `look` tells how full it is."""
+
+    high: float
+    low: float
+    look: Callable[[], Room]
 
 
 class FreeSources:
@@ -39,40 +51,71 @@ class FreeSources:
         *,
         made_in: Path,
         real_ones_too: bool,
+        watermark: Watermark | None = None,
     ) -> None:
         """`access` reads replicas back; `made_in` is the folder of generated files: none of them
-        is removed anywhere else."""
+        is removed anywhere else. `watermark` None: all that may go does."""
         self._journal = journal
         self._catalogue = catalogue
         self._access = access
         self._began = journal.clock.now()
         self._made_in = made_in
         self._real_ones_too = real_ones_too
+        self._watermark = watermark
+        self._refused: list[StorageRefused] = []
 
     def run(self) -> None:
         """Remove what may be removed. StorageRefused, after all others, for what the disk does
         not let us remove."""
-        refused: list[StorageRefused] = []
+        self._refused = []
         for files in batches(self._journal.ledger.files(PROVED)):
-            kept = [record for record in files if record.source is not SourceCopy.FREED]
-            made = [r for r in kept if r.generated and Path(r.path).is_relative_to(self._made_in)]
-            safe = self._safe([r for r in kept if _is_here(r)]) if self._real_ones_too else []
-            refused += [error for record in (*made, *safe) if (error := self._remove(record))]
-        if refused:
+            for record in filter(self._is_made_here, files):
+                self._remove(record)
+        if self._real_ones_too:
+            self._free_real_ones()
+        if self._refused:
+            refused = self._refused
             others = f" (and {len(refused) - 1} others)" if refused[1:] else ""
             raise StorageRefused(refused[0].message + others, hint=refused[0].hint)
+
+    def _is_made_here(self, record: FileRecord) -> bool:
+        kept = record.source is not SourceCopy.FREED
+        return kept and record.generated and Path(record.path).is_relative_to(self._made_in)
+
+    def _free_real_ones(self) -> None:
+        """In the order in which they were found: the oldest go first."""
+        lacking = self._lacking()
+        files = (r for r in self._journal.ledger.files(VERIFIED) if _may_be_freed(r))
+        for some in batches(files):
+            waiting: Sequence[FileRecord] = some
+            while waiting and (lacking is None or lacking > 0):
+                enough, waiting = _enough(waiting, lacking)
+                for record in self._safe(enough):
+                    if self._remove(record) and lacking is not None:
+                        lacking -= measure_of(record).size
+            if lacking is not None and lacking <= 0:
+                return
+
+    def _lacking(self) -> int | None:
+        """Bytes that are to be made room for; None: whatever may go."""
+        if self._watermark is None:
+            return None
+        room = self._watermark.look()
+        return room.beyond(self._watermark.low) if room.share > self._watermark.high else 0
 
     def _safe(self, files: Sequence[FileRecord]) -> list[FileRecord]:
         """Real files whose every replica is there now, and that are still what was injected.
 
         What was proved by an earlier run, perhaps weeks ago and by a campaign that has changed
-        since, is read back once more.
+        since, is proved once more. A file that was not read itself goes only when all of its
+        dataset that were to be read were.
         """
         ending = ending_datasets(self._journal.ledger)
         proved = [r for r in files if r.state in VERIFIED and r.dataset not in ending]
         stale = [record for record in proved if not self._is_fresh(record)]
         still_good = self._access.again(stale)
         proved = [record for record in proved if record not in stale or record.did in still_good]
+        proved = [record for record in proved if self._is_spoken_for(record)]
         known = self._catalogue.look_up([record.did for record in proved]) if proved else {}
         rules = self._locks({record.dataset for record in proved})
         # Half an answer may pass for a whole one: what it lacks is asked for once more.
@@ -92,6 +135,11 @@ class FreeSources:
                 self._journal.tell([self._journal.failed(record.did, error)])
         return safe
 
+    def _is_spoken_for(self, record: FileRecord) -> bool:
+        """Whether a file was read, or all of its dataset's sample were."""
+        sampling = self._access.sampling
+        return sampling.reads(record) or sampling.speaks(record.dataset)
+
     def _locks(self, datasets: Collection[DID]) -> dict[DID, list[Held]]:
         """What the rules of datasets hold now, asked anew for each batch of files."""
         keeping = rules_that_keep(self._journal.ledger, datasets)
@@ -104,11 +152,13 @@ class FreeSources:
         }
 
     def _is_fresh(self, record: FileRecord) -> bool:
-        """Whether every replica was read back in this run."""
-        times = [replica.read_back_at for replica in record.replicas.values()]
+        """Whether every replica was proved in this run, in the way that the campaign asks for."""
+        read = self._access.sampling.reads(record)
+        times = [_proved_at(replica, read=read) for replica in record.replicas.values()]
         return all(at is not None and at > self._began for at in times)
 
-    def _remove(self, record: FileRecord) -> StorageRefused | None:
+    def _remove(self, record: FileRecord) -> bool:
+        """Whether the source copy is gone."""
         self._journal.clock.check()
         path = Path(record.path)
         # Also when an earlier run told it: a run that has lost its lease learns of it here.
@@ -116,17 +166,39 @@ class FreeSources:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            return StorageRefused(
-                f"cannot remove the source copy {path}: {error.strerror}",
-                hint="mend its folder's permissions, then run the same command again",
+            self._refused.append(
+                StorageRefused(
+                    f"cannot remove the source copy {path}: {error.strerror}",
+                    hint="mend its folder's permissions, then run the same command again",
+                )
             )
+            return False
         self._journal.tell([SourceFreed(at=self._journal.clock.now(), did=record.did)])
-        return None
+        return True
 
 
-def _is_here(record: FileRecord) -> bool:
+def _proved_at(replica: ReplicaRecord, *, read: bool) -> datetime | None:
+    """When a replica was proved last; with `read`, when it was read."""
+    times = [replica.read_back_at] if read else [replica.read_back_at, replica.told_at]
+    return max((at for at in times if at is not None), default=None)
+
+
+def _may_be_freed(record: FileRecord) -> bool:
     """Whether a file is a real one of this machine, and none that lies at an RSE."""
-    return not record.generated and not record.in_place
+    return not record.generated and not record.in_place and record.source is not SourceCopy.FREED
+
+
+def _enough(
+    files: Sequence[FileRecord], wanted: int | None
+) -> tuple[Sequence[FileRecord], Sequence[FileRecord]]:
+    """The first files whose bytes are as many as wanted, and the others."""
+    if wanted is None:
+        return files, ()
+    for number, record in enumerate(files, 1):
+        wanted -= measure_of(record).size
+        if wanted <= 0:
+            return files[:number], files[number:]
+    return files, ()
 
 
 def _lost(record: FileRecord, known: KnownFile | None) -> InjectError | None:

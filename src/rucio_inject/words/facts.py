@@ -28,7 +28,7 @@ def subject(fact: f.Fact) -> str:  # noqa: PLR0911 -- a flat table
             return ""
 
 
-def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
+def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a flat table
     """A fact in a short line, without the name of the file or rule that it is about."""
     match fact:
         case f.CycleBegun():
@@ -78,6 +78,10 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
             return f"read back from {fact.rse}: {size(fact.measure.size)}, md5 {fact.measure.md5}"
         case f.FileAnnounced():
             return "what came with it about its content has changed"
+        case f.ReplicaTold():
+            return f"{fact.rse} tells: {size(fact.size)}, adler32 {fact.adler32}"
+        case f.FileVerified() if fact.sampled:
+            return "verified: every storage tells the same checksum; a sample of its run was read"
         case f.FileVerified():
             return "verified: the same bytes came back from everywhere"
         case f.AnalysisMade():
