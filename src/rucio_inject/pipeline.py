@@ -119,7 +119,8 @@ class Pipeline:
         steps.organise.renew()
         steps.place.run(steps.place.leftover())
         # All at once: some files are looked up while others are copied and others registered.
-        steps.place.run(steps.upload.run(steps.compare.to_be_brought(steps.measure)))
+        coming = steps.place.prepare(steps.compare.to_be_brought(steps.measure))
+        steps.place.run(steps.upload.run(coming))
         steps.organise.run()
         steps.describe.run()
 

@@ -70,6 +70,7 @@ class TestMemoryStorage(StorageContract):
 def test_quota_stops_a_rule_that_asks_for_too_much(lake: MemoryLake, world: ContractWorld) -> None:
     lake.rses["LAPP-FAST"].limits["magic"] = 5
     dataset = CatalogueContract().filled(world, world.registered(b"123456"))
+    assert world.catalogue.held_to_limits("magic")
     assert world.catalogue.quota("magic", "LAPP-FAST").left == 5
     with pytest.raises(QuotaExceeded):
         world.catalogue.add_rule(dataset, RuleRequest("QOS=FAST"), "magic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ memory.install()
 # While it is loaded Rucio asks its database: workers that shared this connection would mix their
 # answers, so each opens its own.
 get_engine().dispose()
+# A call with hundreds of files makes some hundred thousand objects, which are all gone soon.
+gc.set_threshold(50_000, 20, 20)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

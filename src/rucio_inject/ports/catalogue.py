@@ -133,6 +133,10 @@ class Catalogue(Protocol):
         """Set one attribute of an RSE; idempotent."""
         ...
 
+    def held_to_limits(self, account: str) -> bool:
+        """Whether Rucio holds an account to any limit; if not, no RSE's quota has one."""
+        ...
+
     def quota(self, account: str, rse: str) -> Quota:
         """The limit that leaves the account least room on an RSE, local or global, with the use
         that counts against it; no limit where Rucio applies none."""
@@ -180,9 +184,13 @@ class Catalogue(Protocol):
         """Set metadata of many files; idempotent."""
         ...
 
-    def add_collections(self, collections: Mapping[DID, DIDType]) -> None:
+    def add_collections(self, collections: Mapping[DID, DIDType]) -> frozenset[DID]:
         """Make datasets and containers that are not there yet. CatalogueRefused if a DID is
-        there with another type. Idempotent."""
+        there with another type. Idempotent.
+
+        Gives those that this very call has made: nobody had them before. Of others, somebody
+        may have made them meanwhile, or an earlier try whose answer was lost.
+        """
         ...
 
     def attach(self, contents: Mapping[DID, Sequence[DID]]) -> None:

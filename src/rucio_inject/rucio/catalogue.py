@@ -148,13 +148,18 @@ class RucioCatalogue:
         with catalogue_errors(f"cannot set attribute {key} of RSE {rse}"):
             client.add_rse_attribute(rse, key, value)
 
-    def quota(self, account: str, rse: str) -> Quota:
+    def held_to_limits(self, account: str) -> bool:
         """See the port."""
         client = self._session.client()
-        with catalogue_errors(f"cannot read the quota of {account} on {rse}"):
+        with catalogue_errors(f"cannot ask whether account {account} has limits"):
             if account not in self._exempt:
                 self._exempt[account] = quota.exempt(client, account)
-            held_to_limits = not self._exempt[account]
+            return not self._exempt[account]
+
+    def quota(self, account: str, rse: str) -> Quota:
+        """See the port."""
+        client, held_to_limits = self._session.client(), self.held_to_limits(account)
+        with catalogue_errors(f"cannot read the quota of {account} on {rse}"):
             return quota.quota(client, account, rse, held_to_limits=held_to_limits)
 
     def space(self, rse: str) -> Space:
@@ -246,20 +251,20 @@ class RucioCatalogue:
             with catalogue_errors(f"cannot set the metadata of {len(chunk)} files"):
                 client.set_dids_metadata_bulk(rows)
 
-    def add_collections(self, collections: Mapping[DID, DIDType]) -> None:
+    def add_collections(self, collections: Mapping[DID, DIDType]) -> frozenset[DID]:
         """See the port."""
-        client = self._session.client()
+        client, made = self._session.client(), set[DID]()
         for chunk in _chunks(collections.items()):
-            absent = self._absent_collections(dict(chunk))
-            if not absent:
-                continue
-            rows = [{**_plain(did), "type": str(kind)} for did, kind in absent.items()]
+            rows = [{**_plain(did), "type": str(kind)} for did, kind in chunk]
             with catalogue_errors(f"cannot make {len(rows)} datasets and containers"):
                 try:
+                    # All or none: who asks for those that are missing need not look first.
                     client.add_dids(rows)
                 except DataIdentifierAlreadyExists:
-                    # Somebody made one of them since we looked: make those still missing singly.
-                    self._add_one_by_one(absent)
+                    self._add_one_by_one(dict(chunk))
+                else:
+                    made.update(did for did, _ in chunk)
+        return frozenset(made)
 
     def _absent_collections(self, wanted: Mapping[DID, DIDType]) -> dict[DID, DIDType]:
         types = {did: row.kind for did, row in self._metadata(list(wanted)).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from rucio_inject.batches import REFUSALS, batches, divided
@@ -19,7 +19,7 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.ports import Catalogue, Ledger
+from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Ledger
 from rucio_inject.steps.journal import Journal
 
 UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VERIFIED})
@@ -46,6 +46,10 @@ def grouped(files: Iterable[FileRecord]) -> dict[DID, list[FileRecord]]:
     for record in files:
         inside.setdefault(record.dataset, []).append(record)
     return inside
+
+
+def _is_a(kind: DIDType, known: KnownFile | KnownCollection | None) -> bool:
+    return isinstance(known, KnownCollection) and known.kind is kind
 
 
 class Organise:
@@ -92,22 +96,28 @@ class Organise:
         A dataset that did not get all its rules takes files all the same: the other rules bring
         them where they can.
         """
+        refused = self.make_early(files)
+        self._journal.tell(
+            self._journal.failed(r.did, refused[r.dataset]) for r in files if r.dataset in refused
+        )
+        return [record for record in files if record.dataset not in refused]
+
+    def make_early(self, files: Iterable[FileRecord]) -> Mapping[DID, InjectError]:
+        """See to the datasets of files that are still to come; gives those that Rucio refused.
+        Nobody is told: `make_ready` asks for them once more."""
         inside = grouped(files)
         refused: dict[DID, InjectError] = {}
         new = [dataset for dataset in inside if dataset not in self._ready]
 
         def make(datasets: Sequence[DID]) -> None:
-            made = [inside[dataset][0] for dataset in datasets]
-            self._make_collections(made)
-            self._lacking_rules |= self._make_rules(datasets)
-            self._nest(made)
+            firsts = [inside[dataset][0] for dataset in datasets]
+            made = self._make_collections(firsts)
+            self._lacking_rules |= self._make_rules(datasets, made=made)
+            self._nest(firsts)
             self._ready.update(datasets)
 
         divided(new, make, refused.__setitem__)
-        self._journal.tell(
-            self._journal.failed(r.did, refused[r.dataset]) for r in files if r.dataset in refused
-        )
-        return [record for record in files if record.dataset not in refused]
+        return refused
 
     def put_in(self, record: FileRecord) -> Fact:
         """The fact that a file is in its dataset; or why that is not all that it needs."""
@@ -133,18 +143,23 @@ class Organise:
         for files in batches(self._journal.ledger.files(UNDER_WAY, dataset=dataset)):
             self._journal.tell(self._journal.failed(record.did, error) for record in files)
 
-    def _make_collections(self, files: Sequence[FileRecord]) -> None:
+    def _make_collections(self, files: Sequence[FileRecord]) -> frozenset[DID]:
+        """Make the datasets and containers of files; gives those that were certainly not there
+        before."""
         wanted = {record.dataset: DIDType.DATASET for record in files}
         wanted |= {c: DIDType.CONTAINER for record in files for c in record.containers}
         wanted = {did: kind for did, kind in wanted.items() if did not in self._made}
         if not wanted:
-            return
+            return frozenset()
         now = self._journal.clock.now()
-        missing = self._catalogue.missing(list(wanted))
+        known = self._catalogue.find(list(wanted))
         # What is on record as made by us may end with the campaign; what was there before may not.
-        self._journal.tell(CollectionAsked(at=now, did=did) for did in wanted if did in missing)
-        self._catalogue.add_collections(wanted)
+        self._journal.tell(CollectionAsked(at=now, did=did) for did in wanted if did not in known)
+        # Those of another type, too: it says why not.
+        lacking = {did: kind for did, kind in wanted.items() if not _is_a(kind, known.get(did))}
+        made = self._catalogue.add_collections(lacking) if lacking else frozenset()
         self._made.update(wanted)
+        return made
 
     def _nest(self, files: Sequence[FileRecord]) -> None:
         """Datasets into the innermost container, each container into the one around it."""
@@ -156,17 +171,23 @@ class Organise:
             self._catalogue.attach({parent: tuple(inner) for parent, inner in contents.items()})
 
     def _make_rules(
-        self, datasets: Sequence[DID], *, promise_more: bool = False
+        self,
+        datasets: Sequence[DID],
+        *,
+        promise_more: bool = False,
+        made: frozenset[DID] = frozenset(),
     ) -> dict[DID, InjectError]:
         """Ask for the rules that datasets do not have; an existing one is adopted. Gives datasets
         that Rucio refused a rule to: one bad RSE does not keep the others from getting theirs.
 
         `promise_more`: what was proved of their files is less than is promised from now on.
+        `made`: what was not there before we made it has no rules.
         """
         lacking = [dataset for dataset in datasets if dataset not in self._ruled]
         if not lacking:
             return {}
-        views = self._catalogue.rules(sorted(lacking), self._account)
+        there = sorted(dataset for dataset in lacking if dataset not in made)
+        views = self._catalogue.rules(there, self._account) if there else ()
         live = {(view.did, view.rse_expression, view.copies) for view in views}
         promised = self._promised(frozenset(lacking), {view.rule_id for view in views})
         refused: dict[DID, InjectError] = {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from threading import Lock
 from typing import TypeAlias
 
@@ -60,6 +63,27 @@ class PlaceFiles:
                     raise outcome
                 placed, refused = outcome
                 self._journal.tell(fact for r in placed for fact in self._facts(r, refused))
+
+    def prepare(self, coming: Iterable[list[FileRecord]]) -> Iterator[list[FileRecord]]:
+        """Pass files on whose bytes are still to be brought; their datasets are made meanwhile, so
+        that the first files that are there need not wait for them."""
+        crew = self._journal.crew
+        pool = crew.hire(1)
+        making: deque[Future[None]] = deque()
+        for files in coming:
+            while making and making[0].done():
+                making.popleft().result()
+            making.append(pool.submit(self._make_early, files))
+            yield files
+        pool.shutdown()
+        crew.let_go(pool)
+        for made in making:
+            made.result()
+
+    def _make_early(self, files: Sequence[FileRecord]) -> None:
+        # Whoever places the files meets it again, and tells.
+        with self._organising, suppress(InjectError):
+            self._organise.make_early(files)
 
     def leftover(self) -> Iterator[list[FileRecord]]:
         """Uploads of an earlier run."""

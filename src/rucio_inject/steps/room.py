@@ -36,6 +36,8 @@ class CheckRoom:
         if not self._ledger.counts().keys() & COMING:
             return
         account = self._lake.identity.account
+        if not self._catalogue.held_to_limits(account):
+            return
         left = {rse: self._catalogue.quota(account, rse).left for rse in self._lake.all_rses()}
         if all(room is None for room in left.values()):
             return

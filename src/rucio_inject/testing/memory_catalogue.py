@@ -84,6 +84,11 @@ class MemoryCatalogue:
                 # Rucio's table holds text; only truth values come back as what they were.
                 known.attributes[key] = value if isinstance(value, bool) else str(value)
 
+    def held_to_limits(self, account: str) -> bool:
+        """See the port."""
+        with self._lake.call("held_to_limits"):
+            return any(account in rse.limits for rse in self._lake.rses.values())
+
     def quota(self, account: str, rse: str) -> Quota:
         """See the port."""
         with self._lake.call("quota"):
@@ -166,15 +171,17 @@ class MemoryCatalogue:
             for did, meta in metadata.items():
                 self._file(did).metadata.update(meta)
 
-    def add_collections(self, collections: Mapping[DID, DIDType]) -> None:
+    def add_collections(self, collections: Mapping[DID, DIDType]) -> frozenset[DID]:
         """See the port."""
         with self._lake.call("add_collections"):
             for did, kind in collections.items():
                 there = self._type(did)
                 if there not in {None, kind}:
                     raise CatalogueRefused(f"{did} is to be a {kind} and is a {there}")
-            for did, kind in collections.items():
-                self._lake.collections.setdefault(did, LakeCollection(kind))
+            made = frozenset(did for did in collections if self._type(did) is None)
+            for did in made:
+                self._lake.collections[did] = LakeCollection(collections[did])
+            return made
 
     def attach(self, contents: Mapping[DID, Sequence[DID]]) -> None:
         """See the port."""

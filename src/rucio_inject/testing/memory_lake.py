@@ -70,6 +70,7 @@ class MemoryLake:
         self.down: str | None = None
         self.calls = 0
         self._until_crash, self._fatal = 0, ""
+        self._crashed = False
         self._numbers = count(1)
         clock.on_passing(self.daemons)
 
@@ -82,25 +83,29 @@ class MemoryLake:
     def crash_after(self, calls: int, doing: str = "") -> None:
         """End the process after so many calls from now (1 the next), of one method or of all.
 
-        The call has had its effect by then, and nobody has heard of it.
+        The call has had its effect by then, and nobody has heard of it. Calls that other threads
+        of the process make afterwards have none.
         """
-        self._until_crash, self._fatal = calls, doing
+        self._until_crash, self._fatal, self._crashed = calls, doing, False
 
     def no_crash(self) -> None:
-        """Forget that the process was to end."""
-        self._until_crash = 0
+        """Forget that the process was to end, or has ended: another one begins."""
+        self._until_crash, self._crashed = 0, False
 
     @contextmanager
     def call(self, doing: str) -> Iterator[None]:
         """Around every call from outside: one at a time, and the faults that concern them all."""
         with self.lock:
             self.calls += 1
+            if self._crashed:
+                raise Crash(f"before {doing}: the process has ended")
             if self.down:
                 raise CatalogueUnavailable(f"{doing}: {self.down}")
             yield
             if self._until_crash and self._fatal in {"", doing}:
                 self._until_crash -= 1
                 if not self._until_crash:
+                    self._crashed = True
                     raise Crash(f"after {doing}")
 
     def rse(self, name: str) -> LakeRSE:

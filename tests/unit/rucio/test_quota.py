@@ -93,6 +93,7 @@ def test_an_admin_is_held_to_no_limit(
 ) -> None:
     server.answers[f"{ACCOUNT}/attr/"] = Answer.of([{"key": "admin", "value": value}])
     _global(server, RSE=(1, 1, ["RSE"]))
+    assert not catalogue.held_to_limits("magic")
     assert catalogue.quota("magic", "RSE") == Quota("RSE", None, 40)
 
 
@@ -106,5 +107,6 @@ def test_the_accounts_attributes_are_asked_for_once(
 ) -> None:
     for _ in range(3):
         catalogue.quota("magic", "RSE")
+        assert catalogue.held_to_limits("magic")
     assert server.asked.count(f"{ACCOUNT}/attr/") == 1
     assert server.asked.count(f"{ACCOUNT}/usage/global") == 0
