@@ -153,6 +153,7 @@ class World:
 
     def run(self, *, new_cycle: bool = False) -> Outcome:
         """One run of the command, as `rucio-inject run` does it."""
+        self.lake.begin_process()
         ports = Ports(self.catalogue, self.storage, self.analyser, self.clock)
         with self.ledger() as ledger:
             witness = Witness(self.lake, ledger)
@@ -162,6 +163,7 @@ class World:
 
     def plan(self, *, new_cycle: bool = False) -> Plan:
         """What a run would do, as `rucio-inject run --dry-run` asks for it."""
+        self.lake.begin_process()
         ports = Ports(self.catalogue, self.storage, self.analyser, self.clock)
         # A ledger may be looked into while somebody has it.
         ledger = MemoryLedger(self.shelf)

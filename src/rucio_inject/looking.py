@@ -15,6 +15,7 @@ CATALOGUE_READS = frozenset(
         "scope_owner",
         "resolve",
         "rse_attributes",
+        "held_to_limits",
         "quota",
         "space",
         "find",

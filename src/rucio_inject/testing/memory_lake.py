@@ -89,8 +89,12 @@ class MemoryLake:
         self._until_crash, self._fatal, self._crashed = calls, doing, False
 
     def no_crash(self) -> None:
-        """Forget that the process was to end, or has ended: another one begins."""
+        """Forget that the process was to end, or has ended."""
         self._until_crash, self._crashed = 0, False
+
+    def begin_process(self) -> None:
+        """Another process begins, if one has ended by a crash."""
+        self._crashed = False
 
     @contextmanager
     def call(self, doing: str) -> Iterator[None]:
