@@ -32,6 +32,7 @@ _COMMANDS = {
     "lake": ("rucio_inject.cli.lake", "A real Rucio and its storages, on this machine."),
     "ledger": ("rucio_inject.cli.ledger", "Export what is on record, or import a seed ledger."),
     "names": ("rucio_inject.cli.names", "Show what follows from file names."),
+    "report": ("rucio_inject.cli.report", "Report on a campaign, as HTML or JSON."),
     "run": ("rucio_inject.cli.run", "Run a campaign, or go on with it."),
     "status": ("rucio_inject.cli.status", "Show how far campaigns have come."),
     "web": ("rucio_inject.cli.web", "Show campaigns on a web page, live."),

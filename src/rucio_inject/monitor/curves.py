@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +35,30 @@ class Points:
     catalogue_bytes: Sequence[int | None]
     storage_files: Sequence[int | None]
     storage_bytes: Sequence[int | None]
+
+    def samples(self) -> list[RSECounted]:
+        """The steps as counts, for what draws or writes counts."""
+        rows = zip(
+            self.times,
+            self.catalogue_files,
+            self.catalogue_bytes,
+            self.storage_files,
+            self.storage_bytes,
+            strict=True,
+        )
+        return [
+            RSECounted(
+                at=datetime.fromtimestamp(at, UTC),
+                rse=self.rse,
+                catalogue=_usage(known, known_bytes),
+                storage=_usage(stored, stored_bytes),
+            )
+            for at, known, known_bytes, stored, stored_bytes in rows
+        ]
+
+
+def _usage(files: int | None, size: int | None) -> Usage | None:
+    return None if files is None or size is None else Usage(files, size)
 
 
 def counts_of(sample: RSECounted) -> Counts:
