@@ -9,7 +9,6 @@ import click
 
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.domain.errors import LedgerUnavailable
-from rucio_inject.ledger.look import holder
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Clock
 from rucio_inject.words.numbers import duration
@@ -27,11 +26,10 @@ def own_ledger(campaign: Campaign, clock: Clock, wait: int) -> Iterator[SqlLedge
     with ExitStack() as held:
         try:
             ledger = held.enter_context(SqlLedger(place, name, clock=clock))
-        except LedgerUnavailable:
-            other = holder(campaign)
-            if not wait or other is None:
+        except LedgerUnavailable as refused:
+            if not wait or refused.holder is None:
                 raise
-            click.echo(f"waiting for {other}, up to {duration(wait)}", err=True)
+            click.echo(f"waiting for {refused.holder}, up to {duration(wait)}", err=True)
             try:
                 ledger = held.enter_context(SqlLedger(place, name, clock=clock, wait=wait))
             except LedgerUnavailable as error:

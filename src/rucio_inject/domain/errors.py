@@ -106,6 +106,11 @@ class LedgerUnavailable(LedgerError):
 
     code = "ledger-unavailable"
 
+    def __init__(self, message: str, *, hint: str | None = None, holder: str | None = None) -> None:
+        """`holder` is who holds it; None if that is not why."""
+        super().__init__(message, hint=hint)
+        self.holder = holder
+
 
 class AnalysisFailed(InjectError):
     """A file read back cannot be opened as what it should be, or its figures cannot be made."""

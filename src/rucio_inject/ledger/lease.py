@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Row,
     cast,
     delete,
     extract,
@@ -36,6 +39,7 @@ from sqlalchemy import (
 )
 
 from rucio_inject.domain.errors import LedgerError, LedgerUnavailable
+from rucio_inject.ledger import schema
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.holder import Holder, is_gone, this_process
 from rucio_inject.ledger.tables import campaigns, leases
@@ -47,13 +51,59 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Held:
     """A lease as somebody holds it; times in microseconds since 1970."""
 
     token: str
     holder: Holder
     acquired_at: int
     expires_at: int
+
+
+def wait_for(
+    attempt: Callable[[Collection[Held]], Held | None],
+    place: str,
+    clock: Clock,
+    wait: float,
+    seconds: float = LEASE_SECONDS,
+) -> None:
+    """Attempt what a lease may forbid until it is done.
+
+    `attempt` is told which leases are dead, as they have not changed for `seconds`, and gives the
+    one that is in its way. LedgerUnavailable, which names the holder, if there is one still after
+    `wait` seconds.
+    """
+    begun = clock.monotonic()
+    first_seen: dict[Held, float] = {}
+    while True:
+        now = clock.monotonic()
+        held = attempt([lease for lease, at in first_seen.items() if now - at >= seconds])
+        if held is None:
+            return
+        now = clock.monotonic()
+        first_seen.setdefault(held, now)
+        if now - begun >= wait:
+            raise _in_use(place, held)
+        clock.wait(min(_PAUSE, wait - (now - begun)))
+
+
+def somebody_at_work(
+    database: Database, connection: Connection, clock: Clock, dead: Collection[Held]
+) -> Held | None:
+    """Within a transaction that writes: a lease, of whichever campaign, that is in force; None if
+    there is none, and then until the transaction has ended."""
+    database.serialise(connection, leases)
+    now = connection.execute(select(_now(database, clock))).scalar_one()
+    for row in connection.execute(select(leases)):
+        held = _held(row)
+        if is_in_force(held, now, dead):
+            return held
+    return None
+
+
+def is_in_force(held: Held, now: int, dead: Collection[Held]) -> bool:
+    """Whether a lease keeps others off still."""
+    return held.expires_at > now and held not in dead and not is_gone(held.holder)
 
 
 class Lease:
@@ -78,18 +128,7 @@ class Lease:
         LedgerUnavailable, which names the holder, if somebody else still has it after `wait`
         seconds.
         """
-        begun = unchanged_since = self._clock.monotonic()
-        seen: _Row | None = None
-        while True:
-            row = self._try(dead=seen if self._unchanged(unchanged_since) else None)
-            if row is None:
-                break
-            now = self._clock.monotonic()
-            if row != seen:
-                seen, unchanged_since = row, now
-            if now - begun >= wait:
-                raise self._in_use(row)
-            self._clock.wait(min(_PAUSE, wait - (now - begun)))
+        wait_for(self._try, self._database.place, self._clock, wait, self._seconds)
         self._renewer = threading.Thread(target=self._keep, name="ledger lease", daemon=True)
         self._renewer.start()
 
@@ -143,16 +182,15 @@ class Lease:
             with suppress(LedgerError):
                 self.renew()
 
-    def _unchanged(self, since: float) -> bool:
-        return self._clock.monotonic() - since >= self._seconds
-
-    def _try(self, dead: _Row | None) -> _Row | None:
-        """Take the lease if it is free, or `dead`; otherwise who has it."""
+    def _try(self, dead: Collection[Held]) -> Held | None:
+        """Take the lease if it is free, or dead; otherwise who has it. LedgerError if the tables
+        are not ours any more: somebody brought them up to date since we looked."""
         with self._database.writing() as connection:
             self._lock(connection)
+            schema.check_within(connection, self._database)
             row = self._row(connection)
-            now = connection.execute(select(self._now())).scalar_one()
-            if row is not None and row.expires_at > now and row != dead and not is_gone(row.holder):
+            now = connection.execute(select(_now(self._database, self._clock))).scalar_one()
+            if row is not None and is_in_force(row, now, dead):
                 return row
             us = this_process()
             connection.execute(delete(leases).where(leases.c.campaign == self._campaign))
@@ -175,34 +213,38 @@ class Lease:
         mine = campaigns.c.id == self._campaign
         connection.execute(select(campaigns.c.id).where(mine).with_for_update(key_share=True))
 
-    def _row(self, connection: Connection) -> _Row | None:
-        row = connection.execute(
-            select(leases).where(leases.c.campaign == self._campaign)
-        ).one_or_none()
-        if row is None:
-            return None
-        holder = Holder(row.holder, row.place, row.process)
-        return _Row(row.token, holder, row.acquired_at, row.expires_at)
+    def _row(self, connection: Connection) -> Held | None:
+        mine = select(leases).where(leases.c.campaign == self._campaign)
+        row = connection.execute(mine).one_or_none()
+        return None if row is None else _held(row)
 
     def _renewed_end(self, connection: Connection) -> int:
-        now: int = connection.execute(select(self._now())).scalar_one()
+        now: int = connection.execute(select(_now(self._database, self._clock))).scalar_one()
         return now + self._microseconds()
 
     def _microseconds(self) -> int:
         return int(self._seconds * 1_000_000)
 
-    def _now(self) -> ColumnElement[int]:
-        if self._database.is_sqlite:
-            return literal((self._clock.now() - _EPOCH) // timedelta(microseconds=1), BigInteger)
-        return cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 
-    def _in_use(self, row: _Row) -> LedgerUnavailable:
-        return LedgerUnavailable(
-            f"ledger {self._database.place} is in use by {row.holder.name}"
-            f" since {_shown(row.acquired_at)}, with a lease until {_shown(row.expires_at)}",
-            hint="try again when it has ended, or wait for it: rucio-inject run --wait 10m, which "
-            "also takes over a lease that nobody renews, whatever its end",
-        )
+def _held(row: Row[Any]) -> Held:
+    holder = Holder(row.holder, row.place, row.process)
+    return Held(row.token, holder, row.acquired_at, row.expires_at)
+
+
+def _now(database: Database, clock: Clock) -> ColumnElement[int]:
+    if database.is_sqlite:
+        return literal((clock.now() - _EPOCH) // timedelta(microseconds=1), BigInteger)
+    return cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+
+
+def _in_use(place: str, held: Held) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"ledger {place} is in use by {held.holder.name}"
+        f" since {_shown(held.acquired_at)}, with a lease until {_shown(held.expires_at)}",
+        hint="try again when it has ended, or wait for it: rucio-inject run --wait 10m, which "
+        "also takes over a lease that nobody renews, whatever its end",
+        holder=held.holder.name,
+    )
 
 
 def _shown(microseconds: int) -> str:

@@ -85,18 +85,6 @@ def holds_lease(campaign: Campaign) -> bool:
     return row is not None and tuple(row) == (us.place, us.process)
 
 
-def holder(campaign: Campaign) -> str | None:
-    """Who has the lease of a campaign, as people are told; None if nobody, or if its ledger cannot
-    be asked."""
-    theirs = select(leases.c.holder).join(campaigns)
-    try:
-        with _opened(campaign.ledger_place) as database, database.reading() as connection:
-            found = connection.execute(theirs.where(campaigns.c.name == campaign.campaign)).scalar()
-    except LedgerError:
-        return None
-    return None if found is None else str(found)
-
-
 @contextmanager
 def _opened(place: str | Path) -> Iterator[Database]:
     database = (

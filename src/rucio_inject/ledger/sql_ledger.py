@@ -35,6 +35,7 @@ from rucio_inject.ledger.lease import Lease
 from rucio_inject.ledger.queries import Choice, StoredFact
 from rucio_inject.ledger.sqlite_file import make_ready
 from rucio_inject.ledger.tables import asked, campaigns, collections, files, rules
+from rucio_inject.ledger.upgrade import ensure_schema
 from rucio_inject.ledger.working_set import (
     UPLOAD,
     apply,
@@ -84,7 +85,7 @@ class SqlLedger:
                 schema.check(self._database)
                 self._campaign = self._known_campaign()
             else:
-                schema.ensure(self._database)
+                ensure_schema(self._database, self._clock, self._wait)
                 self._campaign = self._own_campaign()
                 self._lease = Lease(self._database, self._campaign, self._clock)
                 self._known = KnownRecords()

@@ -149,7 +149,8 @@ collections = Table(
 )
 
 # At most one row a campaign. Times are microseconds since 1970, as the database's own arithmetic
-# makes them; `process` and `place` tell whether a holder on this machine still runs.
+# makes them; `process` and `place` tell whether a holder on this machine still runs. Every version
+# of this code reads this table, to see who is at work: a later one may only add columns to it.
 leases = Table(
     "inject_leases",
     metadata,

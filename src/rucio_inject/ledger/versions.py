@@ -9,6 +9,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+FOLDER = Path(__file__).with_name("migrations")
+
 
 def known() -> frozenset[str]:
     """Every version that this code can bring up to date."""
@@ -34,6 +36,6 @@ def _scripts() -> ScriptDirectory:
 def _config() -> Config:
     config = Config()
     # A percent sign would be read as the beginning of a variable.
-    folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
+    folder = str(FOLDER).replace("%", "%%")
     config.set_main_option("script_location", folder)
     return config
