@@ -1,10 +1,11 @@
 """How the ledger does with many files: `python -m benchmarks.ledger 10000 100000 1000000`.
 
 For each number of files, in a new process: facts recorded a second, the time that the processor
-spends on each (this process's, in microseconds), the time that `status` needs for its counts, the
-time to the first file at a resume, and the memory that all of this takes. `--batch` is how many
-facts go into one call. A ledger at `--at` (a folder, or a PostgreSQL URL whose tables are then
-filled) is left there.
+spends on each (this process's, in microseconds), the time of a whole `rucio-inject status` and of
+the counts in it, the time to the first file at a resume, the time of a run that has nothing to do
+(so many other files that have come to their end, on an in-memory lake), and the memory that all of
+this takes. `--batch` is how many facts go into one call. A ledger at `--at` (a folder, or a
+PostgreSQL URL whose tables are then filled) is left there.
 """
 
 from __future__ import annotations
@@ -17,28 +18,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import select
+
+from rucio_inject.api import Injector
 from rucio_inject.batches import BATCH, batches
+from rucio_inject.campaign.schema import Campaign
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.injection import FileState
-from rucio_inject.ledger.engine import is_url
+from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.story import advance, begin_file
+from rucio_inject.factory import Ports
+from rucio_inject.ledger.engine import is_url, postgresql_database, sqlite_database
+from rucio_inject.ledger.fact_json import file_text
+from rucio_inject.ledger.many_rows import MOVED_FILES, Values, write_rows
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.ledger.tables import campaigns
+from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_lake import MemoryLake
+from rucio_inject.testing.memory_storage import MemoryStorage
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEASURE = Measure(1_000_000_000, "0a1b2c3d", "0123456789abcdef0123456789abcdef")
-FILES_A_DATASET = 1000
+# As subruns have three digits.
+FILES_A_DATASET = 999
+FIRST_RUN = 5_089_063
+CONTAINERS = ("", ".CrabNebula", ".CrabNebula.Calibrated_M1")
 # A crash leaves the last files behind: these are what a resume looks for.
 LEFT_BEHIND = 1000
 
 
 def did(number: int) -> DID:
     """The DID of one file, as long as the telescopes' are."""
-    return DID("magic", f"20200203_M1_05089063.{number:07}_Y_CrabNebula-W0.40+035.root")
+    run, subrun = divmod(number, FILES_A_DATASET)
+    name = f"20200203_M1_{FIRST_RUN + run:08}.{subrun + 1:03}_Y_CrabNebula-W0.40_035.root"
+    return DID("magic", name)
+
+
+def dataset(number: int) -> DID:
+    """The dataset of one file, its run."""
+    return DID("magic", f"{FIRST_RUN + number // FILES_A_DATASET:08}")
 
 
 def life(number: int, *, whole: bool) -> Sequence[f.Fact]:
@@ -49,8 +74,8 @@ def life(number: int, *, whole: bool) -> Sequence[f.Fact]:
         at=NOON,
         did=name,
         path=f"/data/magic/2020/02/03/{name.name}",
-        dataset=DID("magic", f"05089063-{number // FILES_A_DATASET:05}"),
-        containers=(DID("magic", "2020_02_03"),),
+        dataset=dataset(number),
+        containers=tuple(DID("magic", f"2020_02_03{end}") for end in CONTAINERS),
         cycle=1,
         generated=False,
         metadata={"night": "2020_02_03", "run_number": 5089063, "telescope": "M1"},
@@ -118,10 +143,105 @@ def measure(location: str, campaign: str, files: int, size: int) -> dict[str, fl
         figures["files_drawn_per_second"] = drawn / (clock.monotonic() - begun)
     if first.did != did(files - LEFT_BEHIND):
         raise SystemExit(f"a resume would begin with {first.did}")
+    figures["status_command_seconds"] = status_command(location, campaign)
+    figures["idle_run_seconds"] = idle_run(place, f"{campaign}-ended", files)
     figures |= {"memory_mb": peak(), "memory_growth_mb": peak() - memory}
     if isinstance(place, Path):
         figures["disk_mb"] = place.stat().st_size / 1_000_000
     return figures
+
+
+def keys(campaign: str, place: str | Path, folder: Path) -> dict[str, object]:
+    """A campaign of real files, all of which have been freed."""
+    inbox = folder / "inbox"
+    inbox.mkdir(exist_ok=True)
+    return {
+        "campaign": campaign,
+        "scope": "magic",
+        "source": {"kind": "directory", "path": str(inbox)},
+        "upload": {"rse": "PIC-INJECT"},
+        "rules": [{"rse_expression": "PIC-DCACHE"}],
+        "end": {"lifetime": "1s"},
+        "ledger": str(place),
+        "output": str(folder / "out"),
+    }
+
+
+def status_command(location: str, campaign: str) -> float:
+    """How long `rucio-inject status` takes, from its start to its end."""
+    with tempfile.TemporaryDirectory(prefix="rucio-inject-bench-") as name:
+        file = Path(name, "campaign.yaml")
+        place = location if is_url(location) else Path(location, f"{campaign}.db")
+        file.write_text(json.dumps(keys(campaign, place, Path(name))))
+        begun = time.monotonic()
+        command = [sys.executable, "-m", "rucio_inject", "status", str(file)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - begun
+
+
+def idle_run(place: str | Path, campaign: str, files: int) -> float:
+    """How long a run takes whose files have all come to their end."""
+    clock = SystemClock()
+    with tempfile.TemporaryDirectory(prefix="rucio-inject-bench-") as name:
+        model = Campaign.model_validate(keys(campaign, place, Path(name)))
+        with SqlLedger(place, campaign, clock=clock) as ledger:
+            ledger.record([f.CycleBegun(at=NOON, cycle=1)])
+        put_ended(place, campaign, files)
+        with SqlLedger(place, campaign, clock=clock) as ledger:
+            ledger.record([f.CycleEnded(at=NOON, cycle=1)])
+        lake = MemoryLake(FakeClock())
+        lake.scopes["magic"] = "magic"
+        ports = Ports(MemoryCatalogue(lake), MemoryStorage(lake), None, clock)
+        begun = clock.monotonic()
+        with SqlLedger(place, campaign, clock=clock) as ledger:
+            injector = Injector(model, ports, ledger)
+            outcome = injector.run(injector.prepare())
+        seconds = clock.monotonic() - begun
+    if outcome.by_state != {FileState.GONE: files}:
+        raise SystemExit(f"a run left {dict(outcome.by_state)}, and {files} files were gone")
+    return seconds
+
+
+def put_ended(place: str | Path, campaign: str, files: int) -> None:
+    """Rows of files that are gone, without what has happened to them: quicker than to tell it."""
+    story = [*life(0, whole=True), *ending(did(0))]
+    record = begin_file(story[0]) if isinstance(story[0], f.FileFound) else None
+    for fact in story[1:]:
+        record = advance(record, fact) if record and isinstance(fact, f.FileFact) else None
+    assert record is not None
+    database = postgresql_database(str(place)) if is_url(place) else sqlite_database(Path(place))
+    with database.writing() as connection:
+        mine = select(campaigns.c.id).where(campaigns.c.name == campaign)
+        number = connection.execute(mine).scalar_one()
+        for numbers in batches(range(files), 10_000):
+            rows = [ended_row(number, record, n) for n in numbers]
+            write_rows(connection, MOVED_FILES, rows)
+    database.close()
+
+
+def ended_row(campaign: int, record: FileRecord, number: int) -> Values:
+    """The row of one file that is gone."""
+    name = did(number)
+    path = f"/data/magic/2020/02/03/{name.name}"
+    mine = replace(record, did=name, path=path, dataset=dataset(number))
+    size = mine.measure.size if mine.measure else None
+    state, source = str(mine.state), str(mine.source)
+    place = (campaign, mine.did.scope, mine.did.name, state, mine.cycle, str(mine.dataset))
+    return (*place, size, None, source, file_text(mine))
+
+
+def ending(name: DID) -> Sequence[f.FileFact]:
+    """What happens to a file from its replication to its end."""
+    rses, pfn = ("PIC", "INFN", "LAPP"), f"root://storage.example.org:1094//magic/{name.name}"
+    read = [f.ReplicaRead(at=NOON, did=name, rse=r, pfn=pfn, measure=MEASURE) for r in rses]
+    return (
+        f.FileReplicated(at=NOON, did=name, rses=rses),
+        *read,
+        f.FileVerified(at=NOON, did=name),
+        f.FileExpiring(at=NOON, did=name),
+        *(f.ReplicaGone(at=NOON, did=name, rse=rse) for rse in rses),
+        f.FileGone(at=NOON, did=name),
+    )
 
 
 def table(rows: Sequence[dict[str, float]]) -> str:

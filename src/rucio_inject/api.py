@@ -20,6 +20,7 @@ from rucio_inject.factory import (
     make_pipeline,
     make_plan,
     make_sampler,
+    makes_files,
     patient_ports,
     placing,
     rule_requests,
@@ -59,11 +60,10 @@ def milestones(ledger: Ledger) -> list[tuple[datetime, str]]:
         if at is not None:
             last[what] = max(at, last.get(what, at))
 
-    for record in ledger.files():
-        note("uploaded", record.uploaded_at)
-        for replica in record.replicas.values():
-            note("read back", replica.read_back_at)
-            note("gone", replica.gone_at)
+    for file in ledger.outlines():
+        note("uploaded", file.uploaded_at)
+        note("read back", file.read_back_at)
+        note("gone", file.gone_at)
     for rule in ledger.rules():
         note("rules end", rule.ending_at)
     return [(last[what], what) for what in MILESTONES if what in last]
@@ -168,7 +168,7 @@ class Injector:
 
     def _refuse_changes(self) -> None:
         campaign, place = self._campaign, placing(self._campaign)
-        generates = campaign.source.kind in {"mock", "listing"}
+        generates = makes_files(campaign)
         meaning = Meaning(campaign.scope, generates, self._name_offered, place)
         refuse_changes(self._ledger, meaning)
         if isinstance(campaign.source, FolderSource) and self._ledger.counts():

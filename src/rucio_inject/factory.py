@@ -214,7 +214,7 @@ def make_pipeline(
                 keep=False,
                 sampling=sampling,
             ),
-            made_in=folders.source,
+            made_in=folders.source if makes_files(campaign) else None,
             real_ones_too=frees,
             watermark=watermark(campaign),
         ),
@@ -306,6 +306,11 @@ def sizes(campaign: Campaign) -> SizeOf:
         return readable_stat(path).st_size
 
     return size_of
+
+
+def makes_files(campaign: Campaign) -> bool:
+    """Whether the campaign's files are made for it, and are not real ones."""
+    return campaign.source.kind in {"mock", "listing"}
 
 
 def lifetimes(campaign: Campaign) -> dict[str, int]:

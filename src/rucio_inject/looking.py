@@ -44,6 +44,7 @@ LEDGER_READS = frozenset(
         "datasets",
         "file",
         "known",
+        "outlines",
         "rules",
         "asked_for",
         "collections",

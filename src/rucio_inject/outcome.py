@@ -11,6 +11,7 @@ from pathlib import Path
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
+from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.rule import RuleView
 from rucio_inject.domain.usage import Room
 from rucio_inject.ports import Analysis, LeftOut
@@ -49,38 +50,36 @@ class Totals:
     failures: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, files: Iterable[FileRecord]) -> Totals:
+    def of(cls, files: Iterable[FileOutline]) -> Totals:
         """Count some files."""
         totals = cls()
-        for record in files:
-            totals.count(record)
+        for file in files:
+            totals.count(file)
         return totals
 
-    def count(self, record: FileRecord) -> None:
+    def count(self, file: FileOutline) -> None:
         """Count one more."""
-        size = record.measure.size if record.measure else 0
-        read_back = sum(known.read_back_at is not None for known in record.replicas.values())
-        self.by_state[record.state] += 1
+        size = file.size or 0
+        self.by_state[file.state] += 1
         self.bytes += size
-        self.empty += record.measure is not None and not size
-        self.replicas_read_back += read_back
-        self.replicas_gone += sum(known.gone_at is not None for known in record.replicas.values())
-        if record.failure is not None:
-            self.failures[record.failure.code] += 1
-        if reached(record.state, FileState.REGISTERED):
-            self.adopted += record.adopted
-            self.bytes_adopted += size * record.adopted
-            self.bytes_injected += size * (not record.adopted)
-            self.datasets.add(record.dataset)
-        if record.state is FileState.REPLICATING and record.waits_for is None:
-            self.waiting_datasets.add(record.dataset)
-        if reached(record.state, FileState.VERIFIED):
-            self.replicas_verified += read_back
-            self.sampled += record.sampled
-            if record.sampled:
-                self.replicas_told += sum(r.told_at is not None for r in record.replicas.values())
-        if record.source is SourceCopy.FREED and not record.generated:
-            self._count_freed(Path(record.path).parent, size)
+        self.empty += file.size == 0
+        self.replicas_read_back += file.read_back
+        self.replicas_gone += file.gone
+        if file.failure is not None:
+            self.failures[file.failure] += 1
+        if reached(file.state, FileState.REGISTERED):
+            self.adopted += file.adopted
+            self.bytes_adopted += size * file.adopted
+            self.bytes_injected += size * (not file.adopted)
+            self.datasets.add(file.dataset)
+        if file.state is FileState.REPLICATING and not file.waits:
+            self.waiting_datasets.add(file.dataset)
+        if reached(file.state, FileState.VERIFIED):
+            self.replicas_verified += file.read_back
+            self.sampled += file.sampled
+            self.replicas_told += file.told if file.sampled else 0
+        if file.source is SourceCopy.FREED and not file.generated:
+            self._count_freed(Path(file.path).parent, size)
 
     def _count_freed(self, folder: Path, size: int) -> None:
         self.freed += 1

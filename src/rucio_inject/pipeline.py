@@ -83,7 +83,7 @@ class Pipeline:
             self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
         return Outcome(
             cycle=ledger.cycle,
-            totals=Totals.of(ledger.files()),
+            totals=Totals.of(ledger.outlines()),
             failed=self._first(FileState.QUARANTINED),
             waiting=self._first(FileState.REPLICATING),
             still_there=self._first(FileState.EXPIRING),

@@ -12,7 +12,7 @@ from typing import Any
 from rucio_inject.api import milestones
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.injection import FileRecord
+from rucio_inject.domain.outline import FileOutline, outline
 from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.testing.contracts.ledger import (
     FILE,
@@ -36,7 +36,7 @@ def test_the_last_moment_of_each_kind() -> None:
     assert milestones(MemoryLedger(Shelf())) == []
 
 
-def _many() -> Iterator[FileRecord]:
+def _many() -> Iterator[FileOutline]:
     """Files that are made as they are drawn, each with a moment of its own."""
     for number in range(20_000):
         record = begin_file(found(DID("magic", f"{number:05}.root")))
@@ -44,11 +44,11 @@ def _many() -> Iterator[FileRecord]:
         for fact in life(record.did)[:3]:
             assert isinstance(fact, f.FileFact)
             record = advance(record, replace(fact, at=at))
-        yield record
+        yield outline(record)
 
 
 def test_memory_does_not_grow_with_the_files() -> None:
-    ledger: Any = SimpleNamespace(files=_many, rules=list)
+    ledger: Any = SimpleNamespace(outlines=_many, rules=list)
     tracemalloc.start()
     try:
         assert milestones(ledger)[0] == (NOON + timedelta(seconds=19_999), "uploaded")

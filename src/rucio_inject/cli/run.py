@@ -236,7 +236,7 @@ def _once(
     except BaseException:  # also a second Ctrl-C: what was done until then is to be seen
         _keep_of_broken(keep)
         raise
-    figure = keep() if greet or outcome.changed else None
+    figure = keep(changed=outcome.changed) if greet or outcome.changed else None
     return RunReport(
         campaign=campaign.campaign,
         lake=lake,
@@ -299,14 +299,25 @@ def _paths(
 
 
 def _keep(
-    campaign: Campaign, ledger: SqlLedger, injector: Injector, lake: Lake, *, quiet: bool
+    campaign: Campaign,
+    ledger: SqlLedger,
+    injector: Injector,
+    lake: Lake,
+    *,
+    quiet: bool,
+    changed: bool = True,
 ) -> Path | None:
     """Write what is kept of a run beside its ledger; gives figure 1, if it was drawn."""
     _tell_counting(injector)
     if not holds_lease(campaign):
         # Another run is at work, and these are its files now.
         return None
-    _write_seed(campaign, ledger)
+    # Of a million files either takes its time, and would show the same.
+    seed, figure = campaign.seed_ledger_path, injector.folders.figure_1
+    if seed is not None and (changed or not seed.exists()):
+        _write_seed(seed, ledger)
+    if not changed and figure.exists():
+        return figure
     return _figure(injector, lake, quiet=quiet)
 
 
@@ -318,11 +329,8 @@ def _keep_of_broken(keep: Callable[[], Path | None]) -> None:
         click.echo(legible(f"also: {error.message}"), err=True)
 
 
-def _write_seed(campaign: Campaign, ledger: Ledger) -> None:
+def _write_seed(path: Path, ledger: Ledger) -> None:
     """The ledger in the shape of 2020, for those who read that."""
-    path = campaign.seed_ledger_path
-    if path is None:
-        return
     try:
         with replacing_durably(path) as part, part.open("w", encoding="utf-8") as out:
             write_seed(out, ledger.files(), by_dataset(ledger.rules()))

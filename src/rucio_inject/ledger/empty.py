@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import Fact
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
+from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
 
 
@@ -25,7 +26,12 @@ class EmptyLedger:
         states: Collection[FileState] | None = None,  # noqa: ARG002
         *,
         dataset: DID | None = None,  # noqa: ARG002
+        sources: Collection[SourceCopy] | None = None,  # noqa: ARG002
     ) -> Iterator[FileRecord]:
+        """See the port."""
+        return iter(())
+
+    def outlines(self) -> Iterator[FileOutline]:
         """See the port."""
         return iter(())
 

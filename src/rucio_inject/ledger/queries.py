@@ -19,15 +19,18 @@ from sqlalchemy import (
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import Fact
-from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.database_errors import sensible
 from rucio_inject.ledger.engine import Database
-from rucio_inject.ledger.fact_json import fact_from, file_from
+from rucio_inject.ledger.fact_json import fact_from, file_from, outline_from
 from rucio_inject.ledger.tables import campaigns, events, files
 
 PAGE = 500
 """Rows read at a time: what is in memory does not grow with the ledger."""
+OUTLINES = 2000
+"""The same of what is counted and not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,13 @@ class StoredFact:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which files of a campaign: of one cycle (None: the one begun last), in some states (None:
-    in any), of one dataset (None: of any)."""
+    in any), of one dataset (None: of any), with their sources in some states (None: in any)."""
 
     campaign: int
     cycle: int | None = None
     states: Collection[FileState] | None = None
     dataset: DID | None = None
+    sources: Collection[SourceCopy] | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """All but the states, as conditions on a file's row."""
@@ -56,6 +60,8 @@ class Choice:
         chosen = [files.c.campaign == self.campaign, files.c.cycle == cycle]
         if self.dataset is not None:
             chosen.append(files.c.dataset == str(self.dataset))
+        if self.sources is not None:
+            chosen.append(files.c.source.in_([source.value for source in self.sources]))
         return chosen
 
 
@@ -128,6 +134,27 @@ def _page(
         .order_by(files.c.id)
     )
     return [(row, DID(scope, name), record) for row, scope, name, record in rows]
+
+
+def outlines_of(database: Database, choice: Choice) -> Iterator[FileOutline]:
+    """The files of a choice in short, state by state, in pages."""
+    for state in FileState if choice.states is None else choice.states:
+        after = files.c.id > bindparam("last")
+        page = (
+            select(files.c.id, files.c.record)
+            .where(*choice.conditions(), files.c.state == state.value, after)
+            .order_by(files.c.id)
+            .limit(OUTLINES)
+        )
+        last = 0
+        while True:
+            with database.reading() as connection:
+                rows = connection.execute(page, {"last": last}).all()
+            for row, text in rows:
+                yield outline_from(text, row)
+            if len(rows) < OUTLINES:
+                break
+            last = rows[-1][0]
 
 
 def records_of(

@@ -24,7 +24,8 @@ from sqlalchemy import (
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import Fact, NameSkipped, UploadRSEChosen
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
+from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger import queries, schema
@@ -176,10 +177,18 @@ class SqlLedger:
         return chosen.rse if isinstance(chosen, UploadRSEChosen) else None
 
     def files(
-        self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
+        self,
+        states: Collection[FileState] | None = None,
+        *,
+        dataset: DID | None = None,
+        sources: Collection[SourceCopy] | None = None,
     ) -> Iterator[FileRecord]:
         """See the port. Read in pages, so that memory does not grow with the number of files."""
-        return self._files_of(Choice(self._campaign, None, states, dataset))
+        return self._files_of(Choice(self._campaign, None, states, dataset, sources))
+
+    def outlines(self) -> Iterator[FileOutline]:
+        """See the port."""
+        return queries.outlines_of(self._database, Choice(self._campaign))
 
     def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
         """See the port."""

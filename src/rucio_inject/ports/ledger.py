@@ -7,7 +7,8 @@ from typing import Protocol
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import Fact
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
+from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
 
 
@@ -44,14 +45,23 @@ class Ledger(FactSink, Protocol):
         ...
 
     def files(
-        self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
+        self,
+        states: Collection[FileState] | None = None,
+        *,
+        dataset: DID | None = None,
+        sources: Collection[SourceCopy] | None = None,
     ) -> Iterator[FileRecord]:
         """Files of the cycle begun last, in the order in which they were found; those in
-        `states`, and of `dataset`, only.
+        `states`, of `dataset`, and with their source in one of the states `sources`, only.
 
         Facts may be recorded while this is drawn from: each file comes at most once, as it is at
         that moment, and none is left out that belongs all the while.
         """
+        ...
+
+    def outlines(self) -> Iterator[FileOutline]:
+        """Every file of the cycle begun last in short, in no order: for counting, several times as
+        quick as `files`. Facts may not be recorded while this is drawn from."""
         ...
 
     def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:

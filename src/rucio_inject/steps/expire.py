@@ -226,8 +226,8 @@ class ConfirmGone:
 
     def _end_collections(self, pace: Pace) -> None:
         """Expire datasets that are through, and containers that hold nothing else; wait for it."""
-        chains = self._chains_through()
         ours = self._journal.ledger.collections()
+        chains = self._chains_through() if ours else {}
         # Innermost first: what a container holds is decided before the container is.
         candidates = dict.fromkeys(did for chain in chains for did in reversed(chain))
         ordered = sorted(candidates, key=lambda did: -_depth(did, chains))
@@ -250,14 +250,14 @@ class ConfirmGone:
 
     def _chains_through(self) -> Mapping[tuple[DID, ...], None]:
         """Datasets whose every file is gone, each behind the containers it is in."""
+        ledger = self._journal.ledger
         chains: dict[tuple[DID, ...], None] = {}
-        busy: set[DID] = set()
-        for record in self._journal.ledger.files():
-            if record.state is FileState.GONE:
-                chains[*record.containers, record.dataset] = None
-            elif _is_in_the_lake(record):
-                busy.add(record.dataset)
-        return {chain: None for chain in chains if chain[-1] not in busy}
+        for dataset in ledger.datasets({FileState.GONE}):
+            left = (r for r in ledger.files(dataset=dataset) if r.state is not FileState.GONE)
+            if not any(map(_is_in_the_lake, left)):
+                gone = ledger.files({FileState.GONE}, dataset=dataset)
+                chains |= dict.fromkeys((*record.containers, dataset) for record in gone)
+        return chains
 
     def _wait_for_end(self, collections: Sequence[DID], pace: Pace) -> frozenset[DID]:
         """Those of some collections that are no longer in the catalogue, at the latest when the

@@ -28,6 +28,7 @@ from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.organise import ending_datasets
 
 VERIFIED = frozenset({FileState.VERIFIED})
+LEFT = frozenset({SourceCopy.KEPT, SourceCopy.FREEING})
 PROVED = VERIFIED | {FileState.EXPIRING, FileState.GONE}
 
 
@@ -49,12 +50,12 @@ class FreeSources:
         catalogue: Catalogue,
         access: AccessFiles,
         *,
-        made_in: Path,
+        made_in: Path | None,
         real_ones_too: bool,
         watermark: Watermark | None = None,
     ) -> None:
-        """`access` reads replicas back; `made_in` is the folder of generated files: none of them
-        is removed anywhere else. `watermark` None: all that may go does."""
+        """`access` reads replicas back; `made_in` is the folder of generated files, None if there
+        are none: none of them is removed anywhere else. `watermark` None: all that may go does."""
         self._journal = journal
         self._catalogue = catalogue
         self._access = access
@@ -68,9 +69,8 @@ class FreeSources:
         """Remove what may be removed. StorageRefused, after all others, for what the disk does
         not let us remove."""
         self._refused = []
-        for files in batches(self._journal.ledger.files(PROVED)):
-            for record in filter(self._is_made_here, files):
-                self._remove(record)
+        if self._made_in is not None:
+            self._remove_made(self._made_in)
         if self._real_ones_too:
             self._free_real_ones()
         if self._refused:
@@ -78,14 +78,15 @@ class FreeSources:
             others = f" (and {len(refused) - 1} others)" if refused[1:] else ""
             raise StorageRefused(refused[0].message + others, hint=refused[0].hint)
 
-    def _is_made_here(self, record: FileRecord) -> bool:
-        kept = record.source is not SourceCopy.FREED
-        return kept and record.generated and Path(record.path).is_relative_to(self._made_in)
+    def _remove_made(self, folder: Path) -> None:
+        for record in self._journal.ledger.files(PROVED, sources=LEFT):
+            if record.generated and Path(record.path).is_relative_to(folder):
+                self._remove(record)
 
     def _free_real_ones(self) -> None:
         """In the order in which they were found: the oldest go first."""
         lacking = self._lacking()
-        files = (r for r in self._journal.ledger.files(VERIFIED) if _may_be_freed(r))
+        files = (r for r in self._journal.ledger.files(VERIFIED, sources=LEFT) if _may_be_freed(r))
         for some in batches(files):
             waiting: Sequence[FileRecord] = some
             while waiting and (lacking is None or lacking > 0):

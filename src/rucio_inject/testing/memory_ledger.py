@@ -11,7 +11,8 @@ from typing import Self, TypeVar
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
+from rucio_inject.domain.outline import FileOutline, outline
 from rucio_inject.domain.story import advance, advance_rule, begin_file, begin_rule
 from rucio_inject.domain.usage import Usage
 
@@ -90,14 +91,23 @@ class MemoryLedger:
         return self._pages.upload_rse
 
     def files(
-        self, states: Collection[FileState] | None = None, *, dataset: DID | None = None
+        self,
+        states: Collection[FileState] | None = None,
+        *,
+        dataset: DID | None = None,
+        sources: Collection[SourceCopy] | None = None,
     ) -> Iterator[FileRecord]:
         """See the port."""
         for did in list(self._pages.files):
             record = self._pages.files[did]
             ours = record.cycle == self._pages.cycle and dataset in {None, record.dataset}
-            if ours and (states is None or record.state in states):
+            chosen = sources is None or record.source in sources
+            if ours and chosen and (states is None or record.state in states):
                 yield record
+
+    def outlines(self) -> Iterator[FileOutline]:
+        """See the port."""
+        return map(outline, self.files())
 
     def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
         """See the port."""

@@ -130,15 +130,15 @@ def test_the_seed_ledger_takes_no_memory(tmp_path: Path) -> None:
                 record = advance(record, replace(fact, did=record.did))
             yield record
 
-    settings: Any = SimpleNamespace(seed_ledger_path=tmp_path / "seed.json")
+    seed = tmp_path / "seed.json"
     ledger: Any = SimpleNamespace(files=many, rules=list)
     tracemalloc.start()
     try:
-        run._write_seed(settings, ledger)
+        run._write_seed(seed, ledger)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert len(json.loads((tmp_path / "seed.json").read_text())) == 5_000
+    assert len(json.loads(seed.read_text())) == 5_000
     assert peak < 500_000
 
 

@@ -25,6 +25,7 @@ from rucio_inject.domain.injection import (
     RuleRecord,
     SourceCopy,
 )
+from rucio_inject.domain.outline import outline
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.story import advance, begin_file, begin_rule
 from rucio_inject.outcome import Outcome, Totals
@@ -71,7 +72,7 @@ def outcome_of(*files: FileRecord, **changes: Any) -> Outcome:
     in_state = {s: [r for r in files if r.state is s] for s in FileState}
     return Outcome(
         1,
-        Totals.of(files),
+        Totals.of(map(outline, files)),
         failed=in_state[FileState.QUARANTINED],
         waiting=in_state[FileState.REPLICATING],
         still_there=in_state[FileState.EXPIRING],

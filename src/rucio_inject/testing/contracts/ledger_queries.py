@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.injection import FileState, SourceCopy
+from rucio_inject.domain.outline import outline
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Ledger
 from rucio_inject.testing.contracts.ledger import (
@@ -18,6 +20,7 @@ from rucio_inject.testing.contracts.ledger import (
     MEASURE,
     NOON,
     RUN,
+    SIBLING,
     OpenLedger,
     begun,
     found,
@@ -143,6 +146,30 @@ class LedgerQueriesContract:
             assert list(ledger.datasets({FileState.FOUND})) == [*runs[1:], runs[0]]
             assert list(ledger.datasets({FileState.MEASURED})) == runs[:1]
             assert list(ledger.datasets({FileState.GONE})) == list(ledger.datasets(())) == []
+
+    def test_files_by_what_became_of_their_sources(self, open_ledger: OpenLedger) -> None:
+        every = [named(number) for number in range(3)]
+        with open_ledger() as ledger:
+            ledger.record([begun(), *(found(did) for did in every), *life(every[1])])
+            kept, freed = {SourceCopy.KEPT, SourceCopy.FREEING}, {SourceCopy.FREED}
+            assert [r.did for r in ledger.files(sources=kept)] == [every[0], every[2]]
+            assert [r.did for r in ledger.files(sources=freed)] == [every[1]]
+            assert list(ledger.files({FileState.GONE}, sources=kept)) == []
+            assert [r.did for r in ledger.files({FileState.GONE}, dataset=RUN, sources=freed)]
+            assert list(ledger.files(sources=())) == []
+
+    @pytest.mark.parametrize("length", range(len(life(FILE)) + 1))
+    def test_outlines_are_the_records_in_short(self, open_ledger: OpenLedger, length: int) -> None:
+        path = b"/data/\xff\xe9/a.root".decode("utf-8", "surrogateescape")
+        odd = replace(found(SIBLING, 2), path=path)
+        failed = f.FileFailed(at=NOON, did=SIBLING, code="c", reason="r", hint=None)
+        other = replace(found(named(1)), cycle=2, metadata={"note": "\\ud8"})
+        with open_ledger() as ledger:
+            ledger.record([begun(), found(named(0)), *life(named(0))])
+            ledger.record([begun(2), found(FILE, 2), *life(FILE)[:length], odd, failed, other])
+            records = [ledger.file(did) for did in (FILE, SIBLING, named(1))]
+            wanted = [outline(record) for record in records if record is not None]
+            assert sorted(ledger.outlines(), key=str) == sorted(wanted, key=str)
 
     def test_questions_are_about_the_cycle_begun_last(self, open_ledger: OpenLedger) -> None:
         with open_ledger() as ledger:
