@@ -58,7 +58,7 @@ def readable_stat(path: Path) -> os.stat_result:
 def check_unchanged(path: Path, before: os.stat_result, after: os.stat_result) -> None:
     """SourceChanged if size or time of change of a source are not what they were."""
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _changed(path)
+        raise changed(path)
 
 
 def measure_file(path: Path, write: Write | None = None) -> Measure:
@@ -77,21 +77,38 @@ def measure_file(path: Path, write: Write | None = None) -> Measure:
         raise _unreadable(path, error.strerror) from error
     check_unchanged(path, before, after)
     if measure.size != after.st_size:
-        raise _changed(path)
+        raise changed(path)
     return measure
 
 
 def measure_open(file: FileIO, write: Write | None = None, *, most: int | None = None) -> Measure:
     """Read an open file to its end, or to the first block beyond `most` bytes; each block goes to
     `write` too. OSError as the system raises it."""
-    adler32, md5, size = _EMPTY, hashlib.md5(usedforsecurity=False), 0
+    passing = Passing()
     for block in _blocks(file, most):
         if write is not None:
             write(block)
-        adler32 = zlib_ng.adler32(block, adler32)
-        md5.update(block)
-        size += len(block)
-    return Measure(size, f"{adler32:08x}", md5.hexdigest())
+        passing.update(block)
+    return passing.measure()
+
+
+class Passing:
+    """Measures bytes that pass by, block after block."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._adler32 = _EMPTY
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def update(self, block: memoryview | bytes) -> None:
+        """Take the next block."""
+        self._adler32 = zlib_ng.adler32(block, self._adler32)
+        self._md5.update(block)
+        self.size += len(block)
+
+    def measure(self) -> Measure:
+        """What passed by so far."""
+        return Measure(self.size, f"{self._adler32:08x}", self._md5.hexdigest())
 
 
 def checksum_open(file: FileIO) -> tuple[int, str]:
@@ -124,7 +141,8 @@ def _unreadable(path: Path, reason: str | None) -> SourceUnreadable:
     )
 
 
-def _changed(path: Path) -> SourceChanged:
+def changed(path: Path) -> SourceChanged:
+    """The error of a source that is not what it was."""
     return SourceChanged(
         f"{path} changed while it was read",
         hint="is it still being written? inject it when it is complete",

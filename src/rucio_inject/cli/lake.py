@@ -11,6 +11,7 @@ import os
 import shlex
 import stat
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,6 +71,17 @@ def lake() -> None:
     metavar="URL",
     help="Run hermes too: it posts Rucio's events to this address as newline-delimited JSON.",
 )
+@click.option(
+    "--storage",
+    type=click.Choice(["posix", "xrootd"]),
+    help="What the RSEs are: folders, or XRootD servers with root:// and davs://, certificates and"
+    " third-party copy, which Debian's packages must be there for. Default: as before, or posix.",
+)
+@click.option(
+    "--sign-in",
+    type=click.Choice(["userpass", "x509", "x509_proxy"]),
+    help="How one signs in to the lake. Default: as before, or userpass.",
+)
 @_JSON
 def start(
     folder: Path | None,
@@ -79,6 +91,8 @@ def start(
     *,
     durable: bool,
     hermes: str | None,
+    storage: str | None,
+    sign_in: str | None,
     as_json: bool,
 ) -> None:
     """Start the lake; make it first if there is none."""
@@ -86,7 +100,13 @@ def start(
     from rucio_inject.lake.bringup import StartOptions  # noqa: PLC0415  needs the extra [lake]
 
     options = StartOptions(
-        port=port, content=content, postgres=postgres, durable=durable, hermes=hermes
+        port=port,
+        content=content,
+        postgres=postgres,
+        durable=durable,
+        hermes=hermes,
+        storage=storage,
+        sign_in=sign_in,
     )
     info = the_lake.start(options)
     click.echo(json.dumps(_info_object(info), indent=2) if as_json else _info_text(info, folder))
@@ -150,6 +170,21 @@ def env(folder: Path | None, account: str | None) -> None:
     _refuse_foreign(the_lake)
     for name, value in the_lake.environment(account).items():
         click.echo(f"export {name}={_quoted(value)}")
+
+
+@lake.command(epilog="Example: rucio-inject lake proxy --hours 12")
+@_FOLDER
+@click.option("--account", help="Whose; default: the content's injecting account.")
+@click.option("--hours", type=click.FloatRange(min=-1), default=12.0, show_default=True)
+def proxy(folder: Path | None, account: str | None, hours: float) -> None:
+    """Make a new proxy for an account, as voms-proxy-init does at a site.
+
+    A lake with certificates makes proxies of twelve hours when it starts. Below zero: one that has
+    expired, to try out what happens then.
+    """
+    the_lake = open_lake(folder)
+    _refuse_foreign(the_lake)
+    click.echo(the_lake.renew_proxy(account, timedelta(hours=hours)))
 
 
 def _quoted(value: str) -> str:
@@ -217,6 +252,8 @@ def _info_object(info: LakeInfo) -> dict[str, object]:
         "rses": info.rses,
         "postgres": info.postgres,
         "durable": info.durable,
+        "storage": info.storage,
+        "sign_in": info.sign_in,
         "already_running": info.already_running,
         "seconds": round(info.seconds, 2),
     }
@@ -239,7 +276,8 @@ def _info_text(info: LakeInfo, folder: Path | None) -> str:
             first,
             f"  folder    {info.folder}",
             f"  RSEs      {', '.join(info.rses)}",
-            f"  accounts  {', '.join(info.accounts)}",
+            f"  storage   {info.storage}",
+            f"  accounts  {', '.join(info.accounts)}, who sign in by {info.sign_in}",
             f"  database  {info.postgres}; {disk}",
             "Next:",
             f'  eval "$(rucio-inject lake env{option})"   then, for one, `rucio whoami`',
@@ -256,6 +294,8 @@ def _status_object(found: LakeStatus) -> dict[str, object]:
         "running": found.running,
         "url": found.url,
         "durable": found.durable,
+        "storage": found.storage,
+        "sign_in": found.sign_in,
         "memory": found.memory,
         "processes": [
             {"name": one.name, "pid": one.pid, "alive": one.alive, "memory": one.memory}

@@ -80,10 +80,27 @@ control_socket_disable = True
 proc_name = "rucio-lake-server"
 
 
+{tls}
+
 def when_ready(server):
     # What was loaded stays: a worker that looked through it for garbage would copy it.
     gc.collect()
     gc.freeze()
+"""
+_TLS = """\
+import ssl
+
+certfile = "{certificate}"
+keyfile = "{key}"
+ca_certs = "{authority}"
+cert_reqs = ssl.CERT_OPTIONAL
+
+
+def ssl_context(config, default_ssl_context_factory):
+    # Who signs in with a proxy shows a certificate that another user's certificate has signed.
+    context = default_ssl_context_factory()
+    context.verify_flags |= ssl.VERIFY_ALLOW_PROXY_CERTS
+    return context
 """
 _MOST_WORKERS = 4
 
@@ -109,6 +126,8 @@ class ServerFacts:
     socket_folder: Path
     templates: Path
     hermes: str | None
+    tls: bool = False
+    scheme: str = "file"
 
 
 def _workers() -> int:
@@ -150,20 +169,41 @@ def server_sections(paths: LakePaths, facts: ServerFacts, secret: str) -> Sectio
         },
         "policy": _POLICY,
         **_EXPLICIT,
+        "conveyor": {**_EXPLICIT["conveyor"], "scheme": facts.scheme},
         "monitor": {"enable_metrics": "False"},
         "alembic": {"cfg": str(paths.alembic_config)},
         "hermes": _hermes(facts.hermes),
     }
 
 
-def client_sections(paths: LakePaths, account: str, secret: str, port: int) -> Sections:
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """What clients are told beside what never changes."""
+
+    port: int
+    sign_in: str = "userpass"
+
+    @property
+    def address(self) -> str:
+        """Rucio's server."""
+        return f"{'http' if self.sign_in == 'userpass' else 'https'}://{HOST}:{self.port}"
+
+
+def client_sections(paths: LakePaths, account: str, secret: str, facts: ClientFacts) -> Sections:
     """rucio.cfg of one account. Without [database]: that would make the client a server."""
-    address = f"http://{HOST}:{port}"
+    address = facts.address
+    certificates = {
+        "ca_cert": str(paths.pki / "ca.pem"),
+        "client_cert": str(paths.client_certificate(account)),
+        "client_key": str(paths.client_key(account)),
+        "client_x509_proxy": str(paths.client_proxy(account)),
+    }
     return {
         "client": {
+            **(certificates if paths.client_proxy(account).exists() else {}),
             "rucio_host": address,
             "auth_host": address,
-            "auth_type": "userpass",
+            "auth_type": facts.sign_in,
             "username": account,
             "password": secret,
             "account": account,
@@ -190,14 +230,24 @@ def write_server(paths: LakePaths, facts: ServerFacts) -> None:
         **_ALEMBIC,
     }
     write_durably(paths.alembic_config, render(alembic).encode())
-    gunicorn = _GUNICORN.format(host=HOST, port=facts.port, workers=_workers())
+    gunicorn = _GUNICORN.format(
+        host=HOST, port=facts.port, workers=_workers(), tls=_tls(paths) if facts.tls else ""
+    )
     write_durably(paths.gunicorn_config, gunicorn.encode())
 
 
-def write_clients(paths: LakePaths, accounts: Iterable[str], port: int) -> None:
+def _tls(paths: LakePaths) -> str:
+    return _TLS.format(
+        certificate=paths.server_home / "hostcert.pem",
+        key=paths.server_home / "hostkey.pem",
+        authority=paths.pki / "ca.pem",
+    )
+
+
+def write_clients(paths: LakePaths, accounts: Iterable[str], facts: ClientFacts) -> None:
     """Write a RUCIO_HOME for root and for every account; secrets are made where there are none."""
     for account in {ROOT, *accounts}:
         path = paths.client_config(account)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sections = client_sections(paths, account, secret_of(paths, account), port)
+        sections = client_sections(paths, account, secret_of(paths, account), facts)
         write_durably(path, render(sections).encode())

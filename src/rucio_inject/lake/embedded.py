@@ -9,15 +9,25 @@ import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import LakeError
-from rucio_inject.lake import content, environment, folder, nobody, postgres, process
+from rucio_inject.lake import (
+    content,
+    environment,
+    folder,
+    grid,
+    nobody,
+    postgres,
+    process,
+    xrootd,
+)
 from rucio_inject.lake.bringup import MEMBERS, BringUp, StartOptions
 from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.requirements import check_packages
-from rucio_inject.lake.sockets import HOST, answers
+from rucio_inject.lake.sockets import HOST, accepts, answers
 from rucio_inject.lake.state import LakeState, load_state, save_state
 from rucio_inject.ports import Clock
 
@@ -36,6 +46,8 @@ class LakeInfo:
     rses: tuple[str, ...]
     postgres: str
     durable: bool
+    storage: str
+    sign_in: str
     already_running: bool
     seconds: float
 
@@ -59,6 +71,8 @@ class LakeStatus:
     running: bool
     url: str | None
     durable: bool
+    storage: str
+    sign_in: str
     processes: tuple[ProcessStatus, ...]
     daemon_failures: Mapping[str, int]
     last_failure: str | None
@@ -129,7 +143,9 @@ class EmbeddedLake:
     ) -> LakeInfo:
         return LakeInfo(
             folder=self.paths.root,
-            url=f"http://{HOST}:{state.port}",
+            url=_url(state),
+            storage=state.storage,
+            sign_in=state.sign_in,
             account=wanted.injecting_account,
             accounts=("root", *wanted.accounts),
             rses=tuple(wanted.rses),
@@ -140,12 +156,19 @@ class EmbeddedLake:
         )
 
     def _is_running(self, state: LakeState) -> bool:
+        members = _members(state)
         alive = all(
-            name in state.members and process.is_alive(state.members[name]) for name in MEMBERS
+            name in state.members and process.is_alive(state.members[name]) for name in members
         )
         if not alive or state.port is None or state.transfer_port is None:
             return False
-        return answers(state.port, "/ping") and answers(state.transfer_port, "/")
+        trusted = self.paths.pki / "ca.pem" if state.tls else None
+        storages = (port for ports in state.storage_ports.values() for port in ports)
+        return (
+            answers(state.port, "/ping", trusted)
+            and answers(state.transfer_port, "/")
+            and all(accepts(port) for port in storages)
+        )
 
     def stop(self) -> bool:
         """Stop every process of the lake. False when there was nothing to stop.
@@ -195,9 +218,11 @@ class EmbeddedLake:
             folder=self.paths.root,
             exists=exists,
             running=self._is_running(state),
-            url=f"http://{HOST}:{state.port}" if state.port and state.members else None,
+            url=_url(state) if state.port and state.members else None,
+            storage=state.storage,
+            sign_in=state.sign_in,
             durable=state.durable,
-            processes=tuple(self._process(state, name) for name in MEMBERS),
+            processes=tuple(self._process(state, name) for name in _members(state)),
             daemon_failures=failures,
             last_failure=last,
         )
@@ -257,4 +282,20 @@ class EmbeddedLake:
                 f"the lake in {self.paths.root} has no account {name}",
                 hint=f"it has: {', '.join(sorted(known))}",
             )
-        return environment.for_user(self.paths, name, self._base)
+        strategy = load_state(self.paths.state).sign_in
+        return environment.for_user(self.paths, name, self._base, strategy)
+
+    def renew_proxy(self, account: str | None, lives: timedelta) -> Path:
+        """A new proxy for an account: where it lies. LakeError if it cannot have one."""
+        name = self.accounts()[0] if account is None else account
+        return grid.renew(self.paths, name, self._clock.now(), lives)
+
+
+def _url(state: LakeState) -> str:
+    return f"{'https' if state.tls else 'http'}://{HOST}:{state.port}"
+
+
+def _members(state: LakeState) -> tuple[str, ...]:
+    """The processes of a lake, in the order in which they start."""
+    storages = tuple(xrootd.member_of(site) for site in state.storage_ports)
+    return (*storages, *MEMBERS)

@@ -12,15 +12,37 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _LOOPBACK = "127.0.0.1,localhost"
 
 
-def for_user(paths: LakePaths, account: str, base: Mapping[str, str]) -> dict[str, str]:
+def for_user(
+    paths: LakePaths, account: str, base: Mapping[str, str], strategy: str = "userpass"
+) -> dict[str, str]:
     """The variables that make the official Rucio client use this lake as `account`."""
     variables = {
         "RUCIO_HOME": str(paths.client_home(account)),
         "RUCIO_CONFIG": str(paths.client_config(account)),
         "RUCIO_ACCOUNT": account,
-        "RUCIO_AUTH_TYPE": "userpass",
+        "RUCIO_AUTH_TYPE": strategy,
     }
-    return {**variables, **_past_proxies(base)}
+    return {**variables, **_grid(paths, account, base), **_past_proxies(base)}
+
+
+def _grid(paths: LakePaths, account: str, base: Mapping[str, str]) -> dict[str, str]:
+    """What GSI, gfal2 and XRootD need, where the lake has an authority."""
+    if not paths.client_proxy(account).exists():
+        return {}
+    variables = {
+        "X509_CERT_DIR": str(paths.certificates),
+        "X509_USER_PROXY": str(paths.client_proxy(account)),
+    }
+    if not paths.modules.exists():
+        return variables
+    held = [part for part in base.get("PYTHONPATH", "").split(":") if part]
+    own = [str(paths.modules), *(part for part in held if part != str(paths.modules))]
+    return {
+        **variables,
+        "PYTHONPATH": ":".join(own),
+        # Each process would look up the names of this machine's addresses otherwise.
+        "RES_OPTIONS": "timeout:1 attempts:1",
+    }
 
 
 def _past_proxies(base: Mapping[str, str]) -> dict[str, str]:
@@ -49,7 +71,19 @@ def for_server(paths: LakePaths, base: Mapping[str, str]) -> dict[str, str]:
         "RUCIO_POLICY_PACKAGE": "rucio_inject.lake.policy",
         "TZ": "UTC",
     }
-    return {**_clean(paths, base), **settings}
+    return {**_clean(paths, base), **_grid(paths, ROOT, base), **settings}
+
+
+def for_storage(paths: LakePaths, base: Mapping[str, str]) -> dict[str, str]:
+    """For an XRootD server, which copies from others as well."""
+    kept = {name: base[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in base}
+    return {
+        **kept,
+        MARK: str(paths.root),
+        "X509_CERT_DIR": str(paths.certificates),
+        "LC_ALL": "C",
+        "TZ": "UTC",
+    }
 
 
 def for_furnishing(paths: LakePaths, base: Mapping[str, str]) -> dict[str, str]:

@@ -100,6 +100,38 @@ class LakePaths:
         """rucio.cfg of one account (0600: it holds the account's secret)."""
         return self.client_home(account) / "etc" / "rucio.cfg"
 
+    def client_certificate(self, account: str) -> Path:
+        """The certificate of one account, if the lake has an authority."""
+        return self.client_home(account) / "usercert.pem"
+
+    def client_key(self, account: str) -> Path:
+        """The key of that certificate."""
+        return self.client_home(account) / "userkey.pem"
+
+    def client_proxy(self, account: str) -> Path:
+        """A proxy of that certificate."""
+        return self.client_home(account) / "proxy.pem"
+
+    @property
+    def pki(self) -> Path:
+        """The lake's certificate authority."""
+        return self.root / "pki"
+
+    @property
+    def certificates(self) -> Path:
+        """What everybody needs who is to trust the authority."""
+        return self.pki / "certificates"
+
+    @property
+    def xrootd(self) -> Path:
+        """A folder for each XRootD server; belongs to the user that they run as."""
+        return self.root / "xrootd"
+
+    @property
+    def modules(self) -> Path:
+        """Python modules of the system that the lake's processes and users are to find."""
+        return self.root / "modules"
+
     @property
     def postgres(self) -> Path:
         """Everything of PostgreSQL; belongs to the user that it runs as."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rucio_inject.domain.errors import LakeError
 from rucio_inject.lake import environment, process
+from rucio_inject.lake.config import ROOT
 from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.process import Command
 from rucio_inject.lake.sockets import HOST
@@ -50,8 +51,15 @@ class Programs:
             *asked,
         )
 
-    def transfers(self, port: int) -> Command:
-        """The transfer service, which may copy between the lake's RSEs and nowhere else."""
+    def transfers(self, port: int, servers: Sequence[str] = ()) -> Command:
+        """The transfer service, which may copy between the lake's RSEs and nowhere else; those on
+        XRootD `servers` (host:port) are reached with root's certificate."""
+        paths = self._paths
+        certificate, key = paths.client_certificate(ROOT), paths.client_key(ROOT)
+        grid = ["--certificate", str(certificate), "--key", str(key)]
+        grid += ["--trust", str(paths.pki / "ca.pem")]
+        for server in servers:
+            grid += ["--allow-server", server]
         return self._python(
             "transfers",
             "rucio_inject.lake.transfers",
@@ -63,6 +71,7 @@ class Programs:
             str(self._paths.transfers),
             "--allow-roots-in",
             str(self._paths.storage),
+            *(grid if servers else []),
         )
 
     def make_schema(self, socket_folder: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import http.client
 import socket
+import ssl
 from collections.abc import Iterable
+from pathlib import Path
 
 from rucio_inject.domain.errors import LakeError
 
@@ -55,9 +57,23 @@ def choose(wanted: int | None, earlier: int | None, but: Iterable[int] = ()) -> 
     return any_free(but)
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether an HTTP server on this port of loopback answers `path` with 200."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+def accepts(port: int) -> bool:
+    """Whether a server on this port of loopback takes connections."""
+    try:
+        with socket.create_connection((HOST, port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def answers(port: int, path: str, trusted: Path | None = None) -> bool:
+    """Whether an HTTP server on this port of loopback answers `path` with 200; over TLS if a file
+    of trusted authorities is given."""
+    if trusted is None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    else:
+        context = ssl.create_default_context(cafile=str(trusted))
+        connection = http.client.HTTPSConnection(HOST, port, timeout=5, context=context)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.client.OK

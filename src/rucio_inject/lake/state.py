@@ -33,9 +33,22 @@ class LakeState(BaseModel):
     socket_folder: Path | None = None
     durable: bool = False
     hermes: str | None = None
+    storage: Literal["posix", "xrootd"] = "posix"
+    sign_in: Literal["userpass", "x509", "x509_proxy"] = "userpass"
+    storage_ports: dict[str, tuple[int, int]] = Field(default_factory=dict)
     database_ready: bool = False
     content_digest: str | None = None
     members: dict[str, Member] = Field(default_factory=dict)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server speaks TLS: signing in by certificates needs it."""
+        return self.sign_in != "userpass"
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether the lake gives out certificates."""
+        return self.tls or self.storage == "xrootd"
 
 
 def load_state(path: Path) -> LakeState:

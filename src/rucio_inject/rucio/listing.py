@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import ReplicaMissing, StorageRefused
 from rucio_inject.domain.names.placement import GENERIC_NAME, NAME_LENGTH
 from rucio_inject.ports import StoredFile
+from rucio_inject.rucio.drivers.driver import Entry
 from rucio_inject.rucio.errors import storage_errors
 
 # The official client's suffix, at the end, so that a site's cleaning rules know it.
@@ -58,34 +59,48 @@ def scope_place(protocol: Any, scope: str) -> tuple[str, int] | None:
     return None if place is None else (place[1], 2 if place[2] else 0)
 
 
-def listed(
-    doing: str, protocol: Any, scope: str, folder_pfn: str, levels: int
-) -> Iterator[StoredFile]:
-    """Files below the place of a scope; `levels` of folders are between it and a DID's name."""
+def posix_entries(folder_pfn: str) -> Iterator[Entry]:
+    """The files below a folder of this machine."""
     folder = urlsplit(folder_pfn).path
+    for path, found in _walk(folder):
+        modified = datetime.fromtimestamp(found.st_mtime, UTC)
+        yield Entry(folder_pfn + path.removeprefix(folder), found.st_size, modified)
+
+
+def listed(
+    doing: str, protocol: Any, scope: str, place: tuple[str, int], entries: Iterable[Entry]
+) -> Iterator[StoredFile]:
+    """Files below the place of a scope: its PFN, and how many folders are between it and a DID's
+    name."""
+    folder_pfn, levels = place
     with storage_errors(doing):
-        for path, found in _walk(folder):
-            inside = path.removeprefix(folder)
-            name = inside[1:].split("/", levels)[-1]
-            pfn = folder_pfn + inside
+        for entry in entries:
+            pfn = entry.url
+            name = pfn.removeprefix(folder_pfn)[1:].split("/", levels)[-1]
             ours = _OUR_PARTIAL.fullmatch(name)
             did = _did(scope, ours[1] if ours else name)
             if did is not None and _pfn(protocol, did) + name.removeprefix(did.name) != pfn:
                 did = None
             yield StoredFile(
                 pfn,
-                found.st_size,
+                entry.size,
                 did=did,
                 partial=ours is not None and did is not None,
-                modified=datetime.fromtimestamp(found.st_mtime, UTC),
+                modified=entry.modified,
             )
+
+
+def parts_below(folder: str) -> list[str]:
+    """The parts of a path below an RSE's prefix. StorageRefused if it would lead out of it."""
+    parts = [part for part in folder.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise StorageRefused(f"{folder} leads out of the RSE's prefix")
+    return parts
 
 
 def pfn_below(protocol: Any, folder: str) -> str:
     """The PFN of a folder below the RSE's prefix. StorageRefused if it would lead out of it."""
-    parts = [part for part in folder.split("/") if part not in {"", "."}]
-    if ".." in parts:
-        raise StorageRefused(f"{folder} leads out of the RSE's prefix")
+    parts = parts_below(folder)
     # As Rucio's posix protocol writes them; a client's would ask for the place of a DID instead.
     known = protocol.attributes
     host = f"{known['scheme']}://{known['hostname']}"
@@ -98,6 +113,14 @@ def listed_below(doing: str, folder_pfn: str) -> Iterator[StoredFile]:
     if not Path(folder).is_dir():
         raise ReplicaMissing(f"{doing}: there is no folder {folder}")
     return _listed_below(doing, folder_pfn, folder)
+
+
+def listed_entries(doing: str, entries: Iterable[Entry]) -> Iterator[StoredFile]:
+    """Files of a storage, whoever put them there."""
+    with storage_errors(doing):
+        for entry in entries:
+            if not entry.url.endswith(PARTIAL):
+                yield StoredFile(entry.url, entry.size, modified=entry.modified)
 
 
 def _listed_below(doing: str, folder_pfn: str, folder: str) -> Iterator[StoredFile]:

@@ -117,9 +117,13 @@ class PosixAccess:
         with suppress(OSError):
             os.unlink(self._path(partial))  # noqa: PTH108
 
+    def delete(self, pfn: str) -> None:
+        """Remove a file. Rucio's protocol says nothing when it could not."""
+        self.protocol.delete(pfn)
+
     def get(self, pfn: str, path: Path) -> Measure:
         """Read a replica into a local file. DiskFull if that has no room."""
-        with self._opened(pfn) as replica, _LocalFile(self.doing, path) as copy:
+        with self._opened(pfn) as replica, LocalFile(self.doing, path) as copy:
             copy.set_mode(os.fstat(replica.fileno()).st_mode)
             return measure_open(replica, copy.write)
 
@@ -181,7 +185,7 @@ class PosixAccess:
             _sync(folder.parent)
 
 
-class _LocalFile:
+class LocalFile:
     """A file of this machine that is written anew; it is removed if that fails, or what is done
     with it. Only its own errors are translated."""
 

@@ -80,6 +80,10 @@ class RemoteAccess:
         with suppress(StorageError), storage_errors(self.doing):
             self.protocol.delete(partial)
 
+    def delete(self, pfn: str) -> None:
+        """Remove a file."""
+        self.protocol.delete(pfn)
+
     def get(self, pfn: str, path: Path) -> Measure:
         """Read a replica into a local file, and measure what arrived. DiskFull if that has no
         room."""

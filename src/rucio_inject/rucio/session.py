@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import SignInFailed
+from rucio_inject.ports import Clock
 from rucio_inject.rucio.answers import refuse_pages
+from rucio_inject.rucio.credentials import Credentials
 
 if TYPE_CHECKING:
     from rucio.client.client import Client
@@ -72,8 +75,10 @@ class Session:
     Rucio keeps one configuration a process, so a process speaks to one lake.
     """
 
-    def __init__(self, sign_in: SignIn) -> None:
+    def __init__(self, sign_in: SignIn, clock: Clock | None = None) -> None:
         self._sign_in = sign_in
+        proxy = sign_in.certificate if sign_in.client_key is None else None
+        self.credentials = Credentials(clock or SystemClock(), proxy=proxy)
         self._local = threading.local()
         # Clients share a token file: one at a time signs in, the others then find the token.
         self._lock = threading.Lock()

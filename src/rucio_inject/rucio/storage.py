@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from os import stat_result
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from rucio.rse.translation import RSEDeterministicTranslation
@@ -17,6 +18,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     PlaceTaken,
     ReplicaMissing,
+    StorageError,
     StorageRefused,
     StorageUnavailable,
 )
@@ -24,20 +26,28 @@ from rucio_inject.domain.usage import Usage
 from rucio_inject.measuring import source_stat
 from rucio_inject.ports import Stored, StoredFile
 from rucio_inject.rucio import answers, protocols
+from rucio_inject.rucio.driven import DrivenAccess, walk_below, walk_if_there
+from rucio_inject.rucio.drivers.driver import Driver, Entry
 from rucio_inject.rucio.errors import catalogue_errors, storage_errors
 from rucio_inject.rucio.listing import (
     listed,
     listed_below,
+    listed_entries,
     partial_name,
+    parts_below,
     pfn_below,
+    posix_entries,
     scope_place,
     walk,
 )
-from rucio_inject.rucio.posix import POSIX, PosixAccess, is_posix, size_of
+from rucio_inject.rucio.posix import POSIX, PosixAccess, size_of
+from rucio_inject.rucio.protocols import NoProtocol, Unusable
 from rucio_inject.rucio.remote import RemoteAccess
 from rucio_inject.rucio.session import Session
+from rucio_inject.rucio.ways import Way, usual_drivers, ways
 
-Access: TypeAlias = PosixAccess | RemoteAccess
+Access: TypeAlias = PosixAccess | RemoteAccess | DrivenAccess
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +57,40 @@ class _RSE:
     settings: Mapping[str, Any]
     # Of its posix protocols.
     prefixes: tuple[str, ...]
-    # For an operation, and the scheme asked for: the scheme of the protocol that Rucio has chosen.
-    schemes: dict[tuple[str, str | None], str] = field(default_factory=dict)
-    # For the same, where that is posix: Rucio's protocol, which names files.
-    posix: dict[tuple[str, str | None], Any] = field(default_factory=dict)
+    # By operation.
+    ways: dict[str, list[Way]] = field(default_factory=dict)
 
 
 class RucioStorage:
     """Implements `ports.Storage` with the protocols that each RSE has in the catalogue.
 
-    Where that is a folder of this machine, bytes are read once and by ourselves.
+    Where that is a folder of this machine, bytes are read once and by ourselves; where there is a
+    driver, by that; else by Rucio's own class. When one protocol cannot be reached, or cannot be
+    used here, the RSE's next one is tried.
     """
 
     def __init__(
-        self, session: Session, *, folder: Path | None = None, durable: bool = False
+        self,
+        session: Session,
+        *,
+        folder: Path | None = None,
+        durable: bool = False,
+        drivers: Mapping[str, Driver] | None = None,
+        schemes: Sequence[str] | None = None,
     ) -> None:
-        """`folder` takes replicas that are read and not kept, if they are not on this machine;
-        None is the system's for temporary files.
+        """`folder` takes replicas that are read and not kept, where Rucio's class reads them; None
+        is the system's for temporary files.
 
         `durable`: what is written to a folder of this machine survives a power cut as soon as
         `put` returns. It waits for the disk then, for each file.
+
+        `drivers` by scheme, None for the usual ones; `schemes`: no other protocol is used.
         """
         self._session = session
         self._folder = folder
         self._durable = durable
+        self._drivers = drivers
+        self._schemes = schemes
         self._rses: dict[str, _RSE] = {}
         self._lock = Lock()
 
@@ -81,24 +101,76 @@ class RucioStorage:
                 with catalogue_errors(f"cannot read the protocols of RSE {rse}"):
                     settings = protocols.settings(client.get_rse(rse))
                 prefixes = [p["prefix"] for p in settings["protocols"] if p["scheme"] == POSIX]
+                if self._drivers is None and len(prefixes) < len(settings["protocols"]):
+                    self._drivers = usual_drivers(self._session.credentials)
                 self._rses[rse] = _RSE(settings, tuple(prefixes))
             return self._rses[rse]
 
+    def _every_way(self, doing: str, rse: str, operation: str) -> list[Way]:
+        known = self._rse(rse)
+        found = known.ways.get(operation)
+        if found is None:
+            found = ways(known.settings, operation, self._drivers or {}, doing)
+            known.ways[operation] = found
+        return found
+
+    def _ways(self, doing: str, rse: str, operation: str) -> list[Way]:
+        """Those that we were told to use."""
+        found = self._every_way(doing, rse, operation)
+        if self._schemes is None:
+            return found
+        return [way for way in found if way.scheme in self._schemes]
+
+    def _by(
+        self,
+        doing: str,
+        rse: str,
+        operation: str,
+        pfn: str | None,
+        call: Callable[[Access, str], T],
+    ) -> T:
+        """Do something by the first way that works, with what the file is called on it; `pfn`
+        None: something that begins with no name."""
+        failed: StorageError | None = None
+        for way, name in self._choice(doing, rse, operation, pfn):
+            try:
+                with self._access(doing, rse, operation, way) as access:
+                    return call(access, name)
+            except (StorageUnavailable, Unusable) as error:
+                failed = failed or error
+        if failed is None:
+            raise protocols.unsupported(self._rse(rse).settings, operation, None, doing)
+        raise failed
+
+    def _choice(
+        self, doing: str, rse: str, operation: str, pfn: str | None
+    ) -> list[tuple[Way, str]]:
+        if pfn is None:
+            return [(way, "") for way in self._ways(doing, rse, operation)]
+        settings, scheme = self._rse(rse).settings, urlsplit(pfn).scheme
+        try:
+            known = self._ways(doing, rse, operation)
+        except NoProtocol as error:
+            raise protocols.unsupported(settings, operation, scheme, doing) from error
+        every = self._every_way(doing, rse, "read")
+        named = [(way, way.own(pfn, every)) for way in known]
+        usable = [(way, name) for way, name in named if name is not None]
+        if not usable:
+            raise protocols.unsupported(settings, operation, scheme, doing)
+        # As it is called already, where that can be.
+        return sorted(usable, key=lambda one: one[0].scheme != scheme)
+
     @contextmanager
-    def _access(
-        self, doing: str, rse: str, operation: str, scheme: str | None = None
-    ) -> Iterator[Access]:
-        known, wanted = self._rse(rse), (operation, scheme)
+    def _access(self, doing: str, rse: str, operation: str, way: Way) -> Iterator[Access]:
+        known = self._rse(rse)
         with storage_errors(doing):
-            protocol = known.posix.get(wanted)
-            if protocol is None:
-                chosen = known.schemes.get(wanted, scheme)
-                protocol = protocols.make(known.settings, operation, chosen, doing)
-                known.schemes[wanted] = protocol.attributes["scheme"]
-            if is_posix(protocol):
-                known.posix[wanted] = protocol
-                yield PosixAccess(doing, protocol, known.prefixes, self._durable)
+            if way.driver is not None:
+                yield DrivenAccess(doing, way.naming, way.driver)
                 return
+            if way.naming is not None:
+                yield PosixAccess(doing, way.naming, known.prefixes, self._durable)
+                return
+            protocol = protocols.make(known.settings, operation, way.scheme, doing)
             protocol.connect()
             try:
                 yield RemoteAccess(doing, protocol, known.prefixes, self._folder)
@@ -108,9 +180,12 @@ class RucioStorage:
     def taken(self, rse: str, did: DID) -> str | None:
         """See the port."""
         doing = f"cannot look for {did} at {rse}"
-        with self._access(doing, rse, "write") as access:
+
+        def look(access: Access, _: str) -> str | None:
             pfn = self._new_pfn(doing, rse, did, access.protocol)
             return pfn if access.shows(pfn) else None
+
+        return self._by(doing, rse, "write", None, look)
 
     def put(self, rse: str, path: Path, did: DID) -> Stored:
         """See the port."""
@@ -121,23 +196,12 @@ class RucioStorage:
                 f"{doing}: the RSE is blocked for writing",
                 hint="its site has taken it out for a while; run the same command again later",
             )
-        with self._access(doing, rse, "write") as access:
+
+        def store(access: Access, _: str) -> Stored:
             pfn = self._new_pfn(doing, rse, did, access.protocol)
-            _refuse_taken(access, pfn)
-            partial = partial_name(pfn)
-            with ExitStack() as undo:
-                undo.callback(access.discard, partial)
-                measure = access.write(path, source, partial)
-                # It took its time, and a rename may replace what is there: look again.
-                _refuse_taken(access, pfn)
-                try:
-                    access.rename(partial, pfn)
-                except FileExistsError as error:
-                    raise _taken(access, pfn) from error
-                undo.pop_all()
-            if not access.shows(pfn):
-                raise StorageRefused(f"{doing}: it took the file and does not show it at {pfn}")
-        return Stored(pfn, measure)
+            return _store(access, path, source, pfn)
+
+        return self._by(doing, rse, "write", None, store)
 
     def _new_pfn(self, doing: str, rse: str, did: DID, protocol: Any) -> str:
         settings = self._rse(rse).settings
@@ -159,26 +223,26 @@ class RucioStorage:
 
     def get(self, rse: str, pfn: str, path: Path) -> Measure:
         """See the port."""
-        with self._reading(f"cannot read {pfn} at {rse}", rse, pfn) as access:
-            return access.get(pfn, path)
+        return self._reading(rse, pfn, lambda access, name: access.get(name, path))
 
     def measure(self, rse: str, pfn: str) -> Measure:
         """See the port."""
-        with self._reading(f"cannot read {pfn} at {rse}", rse, pfn) as access:
-            return access.measure(pfn)
+        return self._reading(rse, pfn, lambda access, name: access.measure(name))
 
     def checksum(self, rse: str, pfn: str) -> StoredFile:
         """See the port."""
-        with self._reading(f"cannot read {pfn} at {rse}", rse, pfn) as access:
-            return access.checksum(pfn)
+        found = self._reading(rse, pfn, lambda access, name: access.checksum(name))
+        return replace(found, pfn=pfn)
+
+    def _reading(self, rse: str, pfn: str, call: Callable[[Access, str], T]) -> T:
+        return self._by(f"cannot read {pfn} at {rse}", rse, "read", pfn, call)
 
     def exists(self, rse: str, pfn: str) -> bool:
         """See the port."""
         doing = f"cannot look for {pfn} at {rse}"
         if urlsplit(pfn).scheme == POSIX:
             return size_of(doing, self._rse(rse).prefixes, pfn) is not None
-        with self._reading(doing, rse, pfn) as access:
-            return access.shows(pfn)
+        return self._by(doing, rse, "read", pfn, lambda access, name: access.shows(name))
 
     def stat(self, rse: str, pfn: str) -> StoredFile | None:
         """See the port."""
@@ -187,43 +251,55 @@ class RucioStorage:
             # Rucio's posix protocol would read the file for its checksum.
             size = size_of(doing, self._rse(rse).prefixes, pfn)
             return None if size is None else StoredFile(pfn, size)
+
+        def look(access: Access, name: str) -> StoredFile | None:
+            # Of another scheme than posix.
+            assert not isinstance(access, PosixAccess)
+            return access.stat(name)
+
         try:
-            with self._reading(doing, rse, pfn) as access:
-                # Of another scheme than posix.
-                assert isinstance(access, RemoteAccess)
-                return access.stat(pfn)
+            found = self._by(doing, rse, "read", pfn, look)
         except ReplicaMissing:
             # It went between two questions.
             return None
-
-    def _reading(self, doing: str, rse: str, pfn: str) -> AbstractContextManager[Access]:
-        return self._access(doing, rse, "read", urlsplit(pfn).scheme)
+        return None if found is None else replace(found, pfn=pfn)
 
     def listing(self, rse: str, scope: str) -> Iterator[StoredFile] | None:
         """See the port."""
         doing, known = f"cannot list {scope} at {rse}", self._rse(rse)
         settings = known.settings
         named = RSEDeterministicTranslation.supports(settings.get("lfn2pfn_algorithm"))
-        if not (known.prefixes and settings["deterministic"] and named):
+        way = self._listable(doing, rse)
+        if way is None or not (settings["deterministic"] and named):
             return None
-        protocol = protocols.make(settings, "write", POSIX, doing)
-        place = scope_place(protocol, scope)
+        place = scope_place(way.naming, scope)
         if place is None:
             return None
-        folder, levels = place
+        if way.driver is not None:
+            return listed(doing, way.naming, scope, place, walk_if_there(way.driver, place[0]))
         # A storage that is not mounted is not an empty one.
-        size_of(doing, known.prefixes, folder)
-        return listed(doing, protocol, scope, folder, levels)
+        size_of(doing, known.prefixes, place[0])
+        return listed(doing, way.naming, scope, place, posix_entries(place[0]))
+
+    def _listable(self, doing: str, rse: str) -> Way | None:
+        """The way by which a storage can be listed; None if there is none."""
+        try:
+            # As the catalogue names the files: by the protocol that is read first.
+            found = self._ways(doing, rse, "read")
+        except NoProtocol:
+            return None
+        return next((way for way in found if way.naming is not None), None)
 
     def files_below(self, rse: str, folder: str) -> Iterator[StoredFile] | None:
         """See the port."""
         doing, known = f"cannot list {folder or 'all'} at {rse}", self._rse(rse)
-        if not known.prefixes:
+        way = self._listable(doing, rse)
+        if way is None:
             return None
-        protocol = protocols.make(known.settings, "read", POSIX, doing)
-        if not is_posix(protocol):
-            return None
-        place = pfn_below(protocol, folder)
+        if way.driver is not None:
+            inside = f"{way.prefix}{'/'.join(parts_below(folder))}"
+            return listed_entries(doing, walk_below(doing, way.driver, inside))
+        place = pfn_below(way.naming, folder)
         # A storage that is not mounted is not an empty one.
         size_of(doing, known.prefixes, place)
         return listed_below(doing, place)
@@ -233,14 +309,19 @@ class RucioStorage:
         doing = f"cannot remove {pfn} at {rse}"
         if not self.exists(rse, pfn):
             raise ReplicaMissing(f"{doing}: it is not there")
-        with self._access(doing, rse, "delete", urlsplit(pfn).scheme) as access:
-            access.protocol.delete(pfn)
+        self._by(doing, rse, "delete", pfn, lambda access, name: access.delete(name))
         # Rucio's posix protocol says nothing when it could not delete.
         if self.exists(rse, pfn):
             raise StorageRefused(f"{doing}: it is still there")
 
     def count(self, rse: str) -> Usage | None:
         """See the port."""
+        doing = f"cannot count what is at {rse}"
+        way = self._listable(doing, rse)
+        if way is None:
+            return None
+        if way.driver is not None:
+            return _counted(doing, walk_if_there(way.driver, way.prefix))
         prefixes = {Path(prefix) for prefix in self._rse(rse).prefixes}
         if not prefixes or not all(prefix.is_dir() for prefix in prefixes):
             return None
@@ -253,6 +334,37 @@ class RucioStorage:
         except OSError:
             return None
         return Usage(files, size)
+
+
+def _counted(doing: str, entries: Iterator[Entry]) -> Usage | None:
+    files = size = 0
+    try:
+        with storage_errors(doing):
+            for entry in entries:
+                files += 1
+                size += entry.size
+    except StorageError:
+        return None
+    return Usage(files, size)
+
+
+def _store(access: Access, path: Path, source: stat_result, pfn: str) -> Stored:
+    """Have a file under its name when it is whole."""
+    _refuse_taken(access, pfn)
+    partial = partial_name(pfn)
+    with ExitStack() as undo:
+        undo.callback(access.discard, partial)
+        measure = access.write(path, source, partial)
+        # It took its time, and a rename may replace what is there: look again.
+        _refuse_taken(access, pfn)
+        try:
+            access.rename(partial, pfn)
+        except FileExistsError as error:
+            raise _taken(access, pfn) from error
+        undo.pop_all()
+    if not access.shows(pfn):
+        raise StorageRefused(f"{access.doing}: it took the file and does not show it at {pfn}")
+    return Stored(pfn, measure)
 
 
 def _refuse_taken(access: Access, pfn: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rucio_inject.domain.did import DID
 from rucio_inject.ports import StoredFile
-from rucio_inject.rucio.listing import listed
+from rucio_inject.rucio.listing import listed, posix_entries
 
 
 class Hashing:
@@ -40,7 +40,8 @@ def stored(pool: Path, name: str) -> Path:
 def found(pool: Path) -> list[StoredFile]:
     """What a listing shows."""
     folder = f"file://localhost:0{pool}/scope"
-    return list(listed("cannot list", Hashing(pool), "scope", folder, 2))
+    entries = posix_entries(folder)
+    return list(listed("cannot list", Hashing(pool), "scope", (folder, 2), entries))
 
 
 @pytest.mark.parametrize(

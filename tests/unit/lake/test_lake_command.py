@@ -22,7 +22,7 @@ def _made(root: Path) -> LakePaths:
     folder.prepare(paths, passable=False)
     save_state(paths.state, LakeState(port=1234))
     paths.content.write_text(content.default_text())
-    config.write_clients(paths, ["magic"], 1234)
+    config.write_clients(paths, ["magic"], config.ClientFacts(1234))
     return paths
 
 

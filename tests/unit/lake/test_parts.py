@@ -189,7 +189,7 @@ def test_gunicorn_has_a_worker_a_core_and_four_at_most(
 
 
 def test_clients_get_a_home_each_without_the_database(paths: LakePaths) -> None:
-    config.write_clients(paths, ["magic"], 1234)
+    config.write_clients(paths, ["magic"], config.ClientFacts(1234))
     for account in ("root", "magic"):
         parser = configparser.ConfigParser()
         parser.read(paths.client_config(account))

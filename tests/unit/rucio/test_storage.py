@@ -26,7 +26,9 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.domain.usage import Usage
+from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.session import Session
+from rucio_inject.testing.fake_clock import FakeClock
 
 if TYPE_CHECKING:
     from rucio_inject.rucio.storage import RucioStorage
@@ -54,6 +56,7 @@ class StubSession:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._client = StubClient(settings)
+        self.credentials = Credentials(FakeClock(), {})
 
     def client(self) -> StubClient:
         return self._client

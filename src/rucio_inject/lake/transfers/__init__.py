@@ -12,7 +12,8 @@ FTS. It runs as a process of its own:
     service     what the routes do: submit, look up, cancel, set a priority
     pool        the worker threads
     store       jobs and files on disk (SQLite)
-    posix       the copier for `file://`; another one for `davs://` would stand beside it
+    posix       the copier for `file://`
+    webdav      the copier for `davs://`, from server to server
     paths       which folders may be touched
     model       states, job types, and what follows from them
 """

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import LakeError
+from rucio_inject.lake.transfers.copier import Copier
 from rucio_inject.lake.transfers.paths import PathGuard
 from rucio_inject.lake.transfers.pool import WorkerPool
 from rucio_inject.lake.transfers.posix import PosixCopier
 from rucio_inject.lake.transfers.server import TransferServer, loopback
 from rucio_inject.lake.transfers.service import TransferService
 from rucio_inject.lake.transfers.store import Store
+from rucio_inject.lake.transfers.webdav import Credentials, WebdavCopier
 
 _ENDS = {signal.SIGTERM, signal.SIGINT}
 _POLL_SECONDS = 0.1
@@ -59,7 +61,10 @@ def _serve(options: argparse.Namespace) -> None:
     guard = PathGuard(_folders(options.allow_root), _folders(options.allow_roots_in))
     clock = SystemClock()
     store = Store(options.state_dir, fsync=options.fsync)
-    copiers = {"file": PosixCopier(guard, fsync=options.fsync)}
+    copiers: dict[str, Copier] = {"file": PosixCopier(guard, fsync=options.fsync)}
+    if options.certificate is not None:
+        credentials = Credentials(options.certificate, options.key, options.trust)
+        copiers["davs"] = WebdavCopier(credentials, options.allow_server or [], clock)
     # Waiting for the disk is what light files are worth waiting for together.
     pool = WorkerPool(store, copiers, clock, options.workers, 0 if options.fsync else _LIGHT_SIZE)
     server = TransferServer(options.host, options.port, TransferService(store, pool, clock))
@@ -117,11 +122,22 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="a folder that holds nothing but storage folders",
     )
+    parser.add_argument("--certificate", type=Path, help="shown to davs:// servers, with --key")
+    parser.add_argument("--key", type=Path, help="the key of --certificate")
+    parser.add_argument("--trust", type=Path, help="authorities of the servers")
+    parser.add_argument(
+        "--allow-server",
+        action="append",
+        metavar="HOST:PORT",
+        help="a davs:// server; no other is spoken to",
+    )
     parser.add_argument("--workers", type=int, default=8, help="copies at a time")
     parser.add_argument(
         "--fsync", action="store_true", help="wait for the disk: outlives a power cut, slower"
     )
     options = parser.parse_args(arguments)
+    if (options.certificate is None) != (options.key is None or options.trust is None):
+        parser.error("--certificate, --key and --trust belong together")
     if not 1 <= options.workers <= _MOST_WORKERS:
         parser.error(f"--workers is from 1 to {_MOST_WORKERS}")
     return options

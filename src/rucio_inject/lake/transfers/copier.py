@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from rucio_inject.lake.transfers.model import Task
+from rucio_inject.lake.transfers.digest import ADLER32, Expected, parse_checksum
+from rucio_inject.lake.transfers.model import Task, Verify
+
+EXISTS = "Destination file exists and overwrite is not enabled"
+"""Rucio looks for this very sentence in the reason."""
 
 
 class Side(Enum):
@@ -83,3 +88,13 @@ class Copier(Protocol):
         """Remove what a killed process may have left of `task`. Never raises for a task whose
         URLs cannot be used: there is nothing of it then."""
         ...
+
+
+def expected_of(task: Task) -> Expected:
+    """The checksum that a task asks for; CopyFailed if it makes no sense."""
+    if task.verify is Verify.NONE:
+        return Expected(ADLER32, None)
+    try:
+        return parse_checksum(task.checksum)
+    except ValueError as wrong:
+        raise CopyFailed(Side.TRANSFER, errno.EINVAL, str(wrong)) from wrong

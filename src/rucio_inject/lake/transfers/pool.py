@@ -129,7 +129,9 @@ class WorkerPool:
             self._store.finish(outcome, self._clock.now().timestamp())
 
     def _light(self, task: Task) -> bool:
-        return task.size is not None and task.size <= self._light_size
+        # Other copies wait for servers, and let one another work meanwhile.
+        local = scheme_of(task.destination) == "file"
+        return local and task.size is not None and task.size <= self._light_size
 
     def _copy(self, task: Task, string: CopyControl) -> tuple[FileState, str | None] | None:
         """How the copy ended; None if it was stopped, which whoever stopped it has recorded."""

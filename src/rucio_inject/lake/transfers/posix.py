@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rucio_inject.lake.transfers.copier import CopyControl, CopyFailed, Side
-from rucio_inject.lake.transfers.digest import ADLER32, Digest, Expected, Measured, parse_checksum
-from rucio_inject.lake.transfers.model import Task, Verify
+from rucio_inject.lake.transfers.copier import EXISTS, CopyControl, CopyFailed, Side, expected_of
+from rucio_inject.lake.transfers.digest import Digest, Expected, Measured
+from rucio_inject.lake.transfers.model import Task
 from rucio_inject.lake.transfers.paths import PathGuard, PathRefused
 
 _BLOCK = 1 << 20
 _NAME_MAX = 255
 # What a file system says that knows no hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
-# Rucio looks for this very sentence in the reason.
-_EXISTS = "Destination file exists and overwrite is not enabled"
 
 
 class PosixCopier:
@@ -34,7 +32,7 @@ class PosixCopier:
 
     def copy(self, task: Task, control: CopyControl) -> None:
         """See the port."""
-        expected = _expected(task)
+        expected = expected_of(task)
         source = self._path(task.source, Side.SOURCE)
         destination = self._path(task.destination, Side.DESTINATION)
         with _open_source(source) as reading:
@@ -172,15 +170,6 @@ def _open_source(path: Path, side: Side = Side.SOURCE) -> Iterator[_Source]:
         os.close(descriptor)
 
 
-def _expected(task: Task) -> Expected:
-    if task.verify is Verify.NONE:
-        return Expected(ADLER32, None)
-    try:
-        return parse_checksum(task.checksum)
-    except ValueError as wrong:
-        raise CopyFailed(Side.TRANSFER, errno.EINVAL, str(wrong)) from wrong
-
-
 def _done_before(
     task: Task, reading: _Source, destination: Path, expected: Expected, control: CopyControl
 ) -> bool:
@@ -199,7 +188,7 @@ def _done_before(
         with _open_source(destination, Side.DESTINATION) as written:
             if _measure(written, expected, control) == mine:
                 return True
-    raise CopyFailed(Side.DESTINATION, errno.EEXIST, _EXISTS)
+    raise CopyFailed(Side.DESTINATION, errno.EEXIST, EXISTS)
 
 
 def _verify(
@@ -254,12 +243,12 @@ def _name_if_free(part: Path, destination: Path) -> None:
     try:
         os.link(part, destination, follow_symlinks=False)
     except FileExistsError as taken:
-        raise CopyFailed(Side.DESTINATION, errno.EEXIST, _EXISTS) from taken
+        raise CopyFailed(Side.DESTINATION, errno.EEXIST, EXISTS) from taken
     except OSError as refused:
         if refused.errno not in _NO_LINKS:
             raise
         if os.path.lexists(destination):
-            raise CopyFailed(Side.DESTINATION, errno.EEXIST, _EXISTS) from refused
+            raise CopyFailed(Side.DESTINATION, errno.EEXIST, EXISTS) from refused
         part.rename(destination)
     else:
         part.unlink()

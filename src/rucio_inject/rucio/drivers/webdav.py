@@ -1,0 +1,296 @@
+"""davs:// and https:// by HTTP: connections stay open, one a thread and server."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, unquote, urlsplit
+from xml.etree import ElementTree
+
+import requests
+
+from rucio_inject.domain.checksum import Measure, normalise_adler32
+from rucio_inject.domain.errors import SignInFailed
+from rucio_inject.measuring import BLOCK, Passing, changed, check_unchanged, source_stat
+from rucio_inject.rucio.credentials import Credentials
+from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience
+
+_ERRNO = {
+    401: errno.EACCES,
+    403: errno.EACCES,
+    404: errno.ENOENT,
+    405: errno.EOPNOTSUPP,
+    408: errno.ETIMEDOUT,
+    409: errno.ENOENT,
+    412: errno.EEXIST,
+    429: errno.ETIMEDOUT,
+    500: errno.EIO,
+    502: errno.ECONNREFUSED,
+    503: errno.ECONNREFUSED,
+    504: errno.ETIMEDOUT,
+    507: errno.ENOSPC,
+}
+_FULL = "no space left"
+_CONNECT_SECONDS = 10
+_DAV = "{DAV:}"
+_ASKED = (
+    '<?xml version="1.0"?><propfind xmlns="DAV:"><prop><resourcetype/><getcontentlength/>'
+    "<getlastmodified/></prop></propfind>"
+)
+
+
+class WebdavDriver:
+    """See `Driver`."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._local = threading.local()
+
+    def look(self, url: str) -> Entry | None:
+        """See the port."""
+        try:
+            told = self._found(url, "0")
+        except FileNotFoundError:
+            return None
+        return next((one.entry for one in told if not one.is_folder), None)
+
+    def send(self, source: Path, url: str, size: int) -> Measure:
+        """See the port."""
+        before = source_stat(source)
+        if self.look(url) is not None:
+            raise FileExistsError(errno.EEXIST, "something lies there already")
+        try:
+            measure = self._put(source, url, size)
+        except FileNotFoundError:
+            self._make_folder(url.rpartition("/")[0])
+            measure = self._put(source, url, size)
+        check_unchanged(source, before, source_stat(source))
+        if measure.size != size:
+            raise changed(source)
+        return measure
+
+    def _put(self, source: Path, url: str, size: int) -> Measure:
+        with _Body(source, size) as body:
+            self._call("PUT", url, data=body if size else b"", seconds=patience(size))
+            return body.measure()
+
+    def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
+        """See the port."""
+        headers = {"Accept-Encoding": "identity"}
+        came = 0
+        with self._errors(), self._call("GET", url, headers=headers, stream=True) as answer:
+            for block in answer.iter_content(BLOCK):
+                came += len(block)
+                write(memoryview(block))
+        if came < size:
+            raise OSError(errno.EIO, f"only {came} of {size} bytes came")
+
+    def adler32(self, url: str, size: int) -> str | None:
+        """See the port."""
+        headers = {"Want-Digest": "adler32"}
+        answer = self._call("HEAD", url, headers=headers, seconds=patience(size))
+        for part in answer.headers.get("Digest", "").split(","):
+            name, _, value = part.strip().partition("=")
+            if name.lower() == "adler32" and value:
+                return normalise_adler32(value)
+        return None
+
+    def move(self, url: str, new: str) -> None:
+        """See the port."""
+        self._call("MOVE", url, headers={"Destination": _https(new), "Overwrite": "F"})
+
+    def remove(self, url: str) -> None:
+        """See the port."""
+        self._call("DELETE", url)
+
+    def walk(self, url: str) -> Iterator[Entry]:
+        """See the port."""
+        waiting = [url.rstrip("/")]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                found = self._found(folder, "1")
+            except FileNotFoundError:
+                if folder == url.rstrip("/"):
+                    raise
+                continue
+            own = urlsplit(folder).path.rstrip("/")
+            for one in found:
+                if one.is_folder and urlsplit(one.entry.url).path.rstrip("/") != own:
+                    waiting.append(one.entry.url)
+                elif not one.is_folder:
+                    yield one.entry
+
+    def _found(self, url: str, depth: str) -> list[_Told]:
+        """What a server tells of a file, or of a folder and what is in it."""
+        answer = self._call("PROPFIND", url, headers={"Depth": depth}, data=_ASKED)
+        try:
+            tree = ElementTree.fromstring(answer.content)  # noqa: S314  without external entities
+        except ElementTree.ParseError as error:
+            raise OSError(errno.EIO, f"the answer makes no sense: {error}") from error
+        server = url.partition("://")[0] + "://" + urlsplit(url).netloc
+        return [_told(part, server, url, depth) for part in tree.iter(f"{_DAV}response")]
+
+    def _make_folder(self, url: str) -> None:
+        """Make a folder and those above it."""
+        answer = self._call("MKCOL", url, fine=(404, 405, 409))
+        if answer.status_code in {404, 409} and urlsplit(url).path.count("/") > 1:
+            self._make_folder(url.rpartition("/")[0])
+            # 405: another thread has just made it.
+            self._call("MKCOL", url, fine=(405,))
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: object = None,
+        stream: bool = False,
+        seconds: int = BASE_SECONDS,
+        fine: tuple[int, ...] = (),
+    ) -> Any:
+        with self._errors():
+            answer = self._session().request(
+                method,
+                _https(url),
+                headers={**(headers or {}), **self._token()},
+                data=data,
+                stream=stream,
+                timeout=(_CONNECT_SECONDS, seconds),
+                allow_redirects=True,
+            )
+        if not answer.ok and answer.status_code not in fine:
+            self._refuse(answer)
+        return answer
+
+    def _refuse(self, answer: Any) -> None:
+        words = " ".join(answer.text.split())[:300] or answer.reason
+        number = _ERRNO.get(answer.status_code, errno.EIO)
+        if _FULL in words.lower():
+            number = errno.ENOSPC
+        if answer.status_code == 401:
+            raise SignInFailed(
+                f"the storage does not know us: {words}",
+                hint="is there a valid proxy (X509_USER_PROXY) or token (BEARER_TOKEN)?",
+            )
+        raise OSError(number, f"{answer.request.method} answered {answer.status_code} {words}")
+
+    def _token(self) -> dict[str, str]:
+        token = self._credentials.token()
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def _session(self) -> Any:
+        """This thread's connections. Another certificate is another session."""
+        identity = None if self._credentials.token() else self._credentials.identity()
+        stamp = None
+        if identity is not None:
+            stamp = identity, Path(identity.certificate).stat().st_mtime_ns
+        held = getattr(self._local, "held", None)
+        if held is None or held[0] != stamp:
+            if held is not None:
+                held[1].close()
+            session = requests.Session()
+            session.trust_env = False
+            session.verify = self._credentials.authorities or True
+            if identity is not None:
+                session.cert = identity.certificate, identity.key
+            held = self._local.held = stamp, session
+        return held[1]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except requests.exceptions.SSLError as error:
+            if "expired" in str(error).lower():
+                raise SignInFailed(
+                    f"the storage refuses our certificate: {error}",
+                    hint="make a new proxy; is the clock of this machine right?",
+                ) from error
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"no TLS: {error}") from error
+        except requests.Timeout as error:
+            raise TimeoutError(errno.ETIMEDOUT, f"no answer: {error}") from error
+        except requests.RequestException as error:
+            # A body of ours that could not be read is the source's error.
+            raise ConnectionResetError(errno.ECONNRESET, f"{error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    entry: Entry
+    is_folder: bool
+
+
+class _Body:
+    """A local file as the body of a request, measured while it is sent."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._passing = Passing()
+
+    def __enter__(self) -> Self:
+        self._file = FileIO(self._path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        # Never more than was announced: the rest would be taken for the next request.
+        while (left := self._size - self._passing.size) and (
+            block := self._file.read(min(BLOCK, left))
+        ):
+            self._passing.update(block)
+            yield block
+        if left:
+            raise changed(self._path)
+
+    def measure(self) -> Measure:
+        """What was sent; with what is left of the file, if it is longer than was announced."""
+        while block := self._file.read(BLOCK):
+            self._passing.update(block)
+        return self._passing.measure()
+
+
+def _told(part: Any, server: str, url: str, depth: str) -> _Told:
+    path = unquote(urlsplit(part.findtext(f"{_DAV}href", "")).path)
+    is_folder = part.find(f".//{_DAV}collection") is not None
+    size = part.findtext(f".//{_DAV}getcontentlength") or "0"
+    stamp = part.findtext(f".//{_DAV}getlastmodified")
+    place = url if depth == "0" else f"{server}{_single(path)}"
+    return _Told(Entry(place, int(size), _moment(stamp)), is_folder)
+
+
+def _single(path: str) -> str:
+    while "//" in path:
+        path = path.replace("//", "/")
+    return path.rstrip("/")
+
+
+def _moment(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _https(url: str) -> str:
+    parts = urlsplit(url)
+    scheme = "http" if parts.scheme in {"http", "dav"} else "https"
+    return f"{scheme}://{parts.netloc}{quote(parts.path)}"

@@ -1,0 +1,65 @@
+"""Campaigns on XRootD servers: the same file as on folders, only the lake is another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lake.campaigns import HOLDERS, Bench, campaign
+
+from rucio_inject.domain.injection import FileState
+from rucio_inject.lake.embedded import EmbeddedLake
+
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("storage")]
+
+MAGIC = Path(__file__).parents[2] / "campaigns" / "magic.yaml"
+
+
+@pytest.fixture
+def bench(grid_lake: EmbeddedLake, tmp_path: Path) -> Bench:
+    return Bench(tmp_path, grid_lake)
+
+
+def files_at(lake: EmbeddedLake, rse: str) -> list[Path]:
+    """What lies in the folder that a server exports."""
+    return [path for path in (lake.paths.storage / rse).rglob("*") if path.is_file()]
+
+
+def test_the_magic_campaign_unchanged(grid_lake: EmbeddedLake, tmp_path: Path) -> None:
+    before = {rse: len(files_at(grid_lake, rse)) for rse in HOLDERS}
+    command = [sys.executable, "-m", "rucio_inject", "run", "--lake", str(grid_lake.paths.root)]
+    # Only what --lake tells it: no variable of the lake is set.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RUCIO_", "X509_"))}
+    done = subprocess.run(
+        [*command, "--json", str(MAGIC)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    end: dict[str, Any] = json.loads(done.stdout)
+    assert end["files"] == {"GONE": 14}, end
+    assert {rse: len(files_at(grid_lake, rse)) for rse in HOLDERS} == before
+
+
+def test_bytes_go_from_server_to_server(bench: Bench) -> None:
+    keys = campaign("grid", 1, end=None)
+    ran = bench.run(keys)
+    assert ran.code == 0, ran.err
+    (first, second) = bench.records("grid")
+    assert {first.state, second.state} == {FileState.VERIFIED}
+    for record in (first, second):
+        assert set(record.replicas) == set(HOLDERS)
+        for rse in HOLDERS:
+            found = [path for path in files_at(bench.lake, rse) if path.name == record.did.name]
+            assert [path.stat().st_size for path in found] == [20_000]
+    again = bench.run(keys)
+    assert again.code == 0, again.err
