@@ -147,7 +147,7 @@ class End(Model):
 class Monitor(Model):
     """Counting files and bytes on the RSEs while the campaign runs."""
 
-    interval: Number = Field(default=1.0, ge=0.1, le=3600, description="seconds between counts")
+    interval: Number = Field(default=2.0, ge=0.1, le=3600, description="seconds between counts")
     highlight: RSE | None = Field(default=None, description="the RSE that figure 1 is about")
 
 

@@ -209,9 +209,15 @@ class SqlLedger:
         return None if text is None else file_from(text, str(did))
 
     def known(self, dids: Sequence[DID]) -> Mapping[DID, FileRecord]:
-        """See the port."""
-        with self._database.reading() as connection:
-            return dict(queries.records_of(connection, self._campaign, dids))
+        """See the port. What this run wrote last is not read again."""
+        with self._writing:
+            latest = {did: self._known.get(did) for did in dids}
+        found = {did: record for did, record in latest.items() if record is not None}
+        others = [did for did in latest if did not in found]
+        if others:
+            with self._database.reading() as connection:
+                found.update(queries.records_of(connection, self._campaign, others))
+        return found
 
     def rules(self) -> Sequence[RuleRecord]:
         """See the port."""

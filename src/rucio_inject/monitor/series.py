@@ -97,8 +97,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to count."""
-        self._append()
+        """Begin to count; nobody waits for the first count."""
         self._thread.start()
         return self
 
@@ -137,6 +136,7 @@ class Sampler:
 
     def _run(self) -> None:
         try:
+            self._append()
             while self.failure is None and not self._ended.wait(self.pause):
                 self._append()
         except Exception as error:  # noqa: BLE001 -- a thread's would be lost; raised at the end

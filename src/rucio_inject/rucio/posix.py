@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -139,8 +140,7 @@ class PosixAccess:
         return StoredFile(pfn, size, adler32)
 
     def _path(self, pfn: str) -> str:
-        """Rucio refuses a PFN that is not of the RSE."""
-        return str(self.protocol.pfn2path(pfn))
+        return _path_of(self.protocol, pfn)
 
     @contextmanager
     def _opened(self, pfn: str) -> Iterator[FileIO]:
@@ -231,6 +231,13 @@ class LocalFile:
             raise StorageRefused(
                 f"{self._doing}: cannot write {self._path}: {error.strerror}"
             ) from error
+
+
+@lru_cache(maxsize=1024)
+def _path_of(protocol: Any, pfn: str) -> str:
+    """Where a file lies; each is asked for several times in a row. Rucio refuses a PFN that is not
+    of the RSE."""
+    return str(protocol.pfn2path(pfn))
 
 
 def disk_full(doing: str, folder: Path) -> DiskFull:

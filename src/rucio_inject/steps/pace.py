@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from rucio_inject.ports import Clock
 
 FIRST = 0.3
@@ -17,6 +19,8 @@ class Pace:
         self._clock = clock
         self._end = clock.monotonic() + deadline
         self._pause = FIRST
+        # When we asked last, and how much there was still to do.
+        self._before: tuple[float, int] | None = None
 
     def over(self) -> bool:
         """Whether the deadline has passed."""
@@ -26,8 +30,20 @@ class Pace:
         """Ask often again: something new is waited for, until the same deadline."""
         self._pause = FIRST
 
-    def wait(self) -> None:
-        """Wait until it is time to ask again, at most until the deadline."""
-        left = max(self._end - self._clock.monotonic(), 0.0)
-        self._clock.wait(min(self._pause, left))
+    def wait(self, left: int = 0) -> None:
+        """Wait until it is time to ask again, at most until the deadline.
+
+        `left`: how much the lake has still to do, if that is known. While it gets less, nobody
+        waits longer than half of what the rest will take at that speed.
+        """
+        now = self._clock.monotonic()
+        pause = min(self._pause, max(FIRST, self._rest(now, left) / 2), max(self._end - now, 0.0))
+        self._clock.wait(pause)
         self._pause = min(self._pause * GROWTH, LONGEST)
+
+    def _rest(self, now: float, left: int) -> float:
+        """Seconds until all is done, as it looks now; infinite if it does not get less."""
+        before, self._before = self._before, (now, left)
+        if before is None or not 0 < left < before[1]:
+            return inf
+        return left * (now - before[0]) / (before[1] - left)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
@@ -18,7 +17,6 @@ from rucio_inject.domain.facts import (
     UploadBegun,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.domain.story import advance
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Source, Storage, Stored
 from rucio_inject.steps.compare import CompareWithCatalogue, measure_of
@@ -81,10 +79,9 @@ class UploadFiles:
             gather=GATHER,
         )
         for batch in uploads:
-            told = [(record, list(self._facts(record, outcome))) for record, outcome in batch]
-            self._journal.tell(fact for _, facts in told for fact in facts)
-            known = (reduce(advance, facts, record) for record, facts in told)
-            yield [record for record in known if record.state is FileState.UPLOADED]
+            self._journal.tell(fact for done in batch for fact in self._facts(*done))
+            known = self._journal.ledger.known([record.did for record, _ in batch])
+            yield [record for record in known.values() if record.state is FileState.UPLOADED]
 
     def again(
         self, files: Sequence[FileRecord]

@@ -73,7 +73,7 @@ class Watch:
             ]
             if not waiting or pace.over():
                 break
-            pace.wait()
+            pace.wait(sum(rule.locks_replicating for rules in views.values() for rule in rules))
         for dataset in waiting:
             self._tell_unlocked(dataset)
         left = {*waiting, *broken}

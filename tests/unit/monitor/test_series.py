@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -82,6 +83,8 @@ class TestSampler:
     def test_first_and_last(self, lake: MemoryLake, tmp_path: Path) -> None:
         path = tmp_path / "c"
         with self.sampler(lake, path):
+            while len(Series(path).read()) < 2:
+                sleep(0.01)
             lake.rses["LAPP-FAST"].bytes["pfn"] = b"1234"
             lake.clock.advance(10)
         counts = Series(path).read()
