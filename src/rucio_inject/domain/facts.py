@@ -358,3 +358,20 @@ class RepairMade(Fact):
     rse: str | None
     repair: str
     error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBegun(Fact):
+    """A process takes up the campaign. Without a `RunEnded` after it, that process was killed, or
+    is at work still."""
+
+    process: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Fact):
+    """The process has done what it could; `code` is its exit code, `words` say how it came out."""
+
+    code: int
+    words: str
+    seconds: float

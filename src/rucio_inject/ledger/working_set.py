@@ -38,6 +38,8 @@ from rucio_inject.ledger.tables import (
 
 # What the choice of an upload RSE is about; neither a DID nor a rule's id.
 UPLOAD = "upload"
+# What runs are about.
+RUN = "run"
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -328,6 +330,8 @@ def _subject(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
             return fact.subject
         case f.UploadRSEChosen():
             return UPLOAD
+        case f.RunBegun() | f.RunEnded():
+            return RUN
         case _:
             return None
 

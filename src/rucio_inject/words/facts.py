@@ -33,6 +33,10 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
     match fact:
         case f.CycleBegun():
             return f"cycle {fact.cycle} begun"
+        case f.RunBegun():
+            return f"run begun by {fact.process}"
+        case f.RunEnded():
+            return f"run ended after {duration(fact.seconds)}, exit code {fact.code}: {fact.words}"
         case f.CycleEnded():
             return f"cycle {fact.cycle} has come to its end"
         case f.UploadRSEChosen():

@@ -503,6 +503,8 @@ OTHERS: list[f.Fact] = [
     ),
     FAILED,
     COUNTED,
+    f.RunBegun(at=NOON, process="process 1 on a"),
+    f.RunEnded(at=NOON, code=0, words="cycle 1: 2 files GONE", seconds=4.2),
 ]
 
 
