@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from rucio_inject.campaign.schema import IN_WORDS, Campaign, Misfit, Model
+from rucio_inject.campaign.model import Misfit, Model
+from rucio_inject.campaign.schema import IN_WORDS, Campaign
 from rucio_inject.campaign.units import shown, straight
 from rucio_inject.campaign.yaml_tree import read_yaml
 from rucio_inject.domain.errors import CampaignInvalid
@@ -100,7 +101,12 @@ def _meant(tree: CommentedMap, detail: ErrorDetails) -> str:
         beside = _child(beside, part)
     there = beside if isinstance(beside, CommentedMap) else {}
     known = {name for model in Model.__subclasses__() for name in model.model_fields}
-    near = get_close_matches(str(key), sorted(known - set(there)), n=1)
+    # A key that belongs here is meant sooner than one that belongs elsewhere.
+    here = set() if parents else set(Campaign.model_fields)
+    near = [
+        *get_close_matches(str(key), sorted(here - set(there)), n=1),
+        *get_close_matches(str(key), sorted(known - set(there)), n=1),
+    ]
     return f": did you mean {near[0]}?" if near else ""
 
 

@@ -29,6 +29,13 @@ from rucio_inject.campaign.origins import (
     Source,
     SqlSource,
 )
+from rucio_inject.campaign.service_keys import (
+    Metrics,
+    Notify,
+    Push,
+    Retention,
+    ScheduleKey,
+)
 from rucio_inject.campaign.units import (
     Attribute,
     LedgerPlace,
@@ -169,6 +176,16 @@ class Campaign(Model):
     access: Access = Access()
     end: End | None = Field(default=None, description="left out: rules and replicas stay")
     monitor: Monitor = Monitor()
+    schedule: ScheduleKey | None = Field(
+        default=None,
+        description="when `serve` begins a run: a cron expression, or an interval as in 1h",
+    )
+    retention: Retention = Retention()
+    notify: Notify | None = Field(default=None, description="left out: nobody is told")
+    metrics: Metrics = Metrics()
+    push: Push | None = Field(
+        default=None, description="hear Rucio's events; left out: Rucio is only asked"
+    )
     output: LocalPath | None = Field(
         default=None,
         description="folder for figures and work files; relative to where the command runs",
