@@ -1,0 +1,1 @@
+"""Telling people what is not as it should be, and when it is over."""

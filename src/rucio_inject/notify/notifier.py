@@ -1,0 +1,184 @@
+"""Watches the facts of a campaign, and tells people what is wrong with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from rucio_inject.domain.facts import Fact
+from rucio_inject.notify.channels import Channel
+from rucio_inject.notify.troubles import Kind, Troubles, due
+from rucio_inject.posting import NotDelivered
+from rucio_inject.whole_files import replacing_durably
+
+_KNOWN = TypeAdapter(dict[str, Troubles])
+AGAIN = (5.0, 30.0, 120.0, 600.0)
+"""Seconds until a message that could not be delivered is tried again, each time; the last one goes
+on for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How people are told: see the campaign's `notify`. In seconds."""
+
+    group: float
+    remind: float
+
+
+class _Way:
+    """A channel, and how it was lately; `stuck` are the rules that are STUCK."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.stuck: set[str] = set()
+        self._failures = 0
+        self._not_before: datetime | None = None
+
+    def may_try(self, now: datetime) -> bool:
+        """Whether it is time to try again."""
+        return self._not_before is None or now >= self._not_before
+
+    def failed(self, now: datetime) -> bool:
+        """It did not take a message; whether for the first time."""
+        pause = AGAIN[min(self._failures, len(AGAIN) - 1)]
+        self._not_before = now + timedelta(seconds=pause)
+        self._failures += 1
+        return self._failures == 1
+
+    def succeeded(self) -> None:
+        """It took one."""
+        self._failures, self._not_before = 0, None
+
+
+class Notifier:
+    """An onlooker that tells people through channels. What it knows lies in a file, so that an
+    outage over many runs is one message, whoever began them; several processes may share it.
+
+    `record` only remembers; `pump`, called now and then from another thread, sends. What a channel
+    does not take is tried again later, by another process if need be; `complain` is told of it once
+    an outage of the channel.
+    """
+
+    def __init__(
+        self,
+        campaign: str,
+        file: Path,
+        channels: Sequence[Channel],
+        manners: Manners,
+        *,
+        now: Callable[[], datetime],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._campaign = campaign
+        self._file = file
+        self._ways = [_Way(channel) for channel in channels]
+        self._manners = manners
+        self._now = now
+        self._complain = complain
+        self._seen: list[Fact] = []
+        self._troubles: list[tuple[Kind, str, datetime]] = []
+        self._lock = threading.Lock()
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """See `ports.FactSink`."""
+        with self._lock:
+            self._seen += facts
+
+    def late(self, words: str) -> None:
+        """A run is late: no fact tells that."""
+        with self._lock:
+            self._troubles.append((Kind.LATE, words, self._now()))
+
+    def failed(self, words: str) -> None:
+        """A run ended without a word of its own."""
+        with self._lock:
+            self._troubles.append((Kind.FAILED, words, self._now()))
+
+    def pump(self, *, last: bool = False) -> None:
+        """Send what is due; `last`: the process ends. What cannot be delivered, or be kept on disk,
+        is complained of, and raises nothing."""
+        with self._lock:
+            seen, self._seen = self._seen, []
+            troubles, self._troubles = self._troubles, []
+        if not seen and not troubles and not self._file.exists():
+            return
+        try:
+            with self._alone() as known:
+                after = {
+                    way.channel.name: self._pump(
+                        way,
+                        self._grown(known.get(way.channel.name, Troubles()), way, seen, troubles),
+                        last=last,
+                    )
+                    for way in self._ways
+                }
+                if after != known:
+                    self._keep(after)
+        except OSError as error:
+            self._complain(f"{self._file} cannot be kept: {error.strerror or error}")
+
+    @staticmethod
+    def _grown(
+        known: Troubles,
+        way: _Way,
+        seen: Sequence[Fact],
+        troubles: Sequence[tuple[Kind, str, datetime]],
+    ) -> Troubles:
+        for fact in seen:
+            known = known.with_fact(fact, way.stuck)
+        for kind, words, at in troubles:
+            known = known.with_trouble(kind, words, at)
+        return known
+
+    def _pump(self, way: _Way, troubles: Troubles, *, last: bool) -> Troubles:
+        """Send what is due one way, and give what is known after that."""
+        now = self._now()
+        group, remind = self._manners.group, self._manners.remind
+        message = due(self._campaign, troubles, now, group=group, remind=remind, at_end=last)
+        if message is None or not (last or way.may_try(now)):
+            return troubles
+        try:
+            way.channel.send(message)
+        except NotDelivered as error:
+            if way.failed(now):
+                self._complain(f"not notified: {error.message}; it is tried again")
+            return troubles
+        way.succeeded()
+        return Troubles() if message.recovery else troubles.told(now)
+
+    @contextmanager
+    def _alone(self) -> Iterator[dict[str, Troubles]]:
+        """What is known, while no other process changes it."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(
+            self._file.with_name(self._file.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield self._known()
+        finally:
+            os.close(lock)
+
+    def _known(self) -> dict[str, Troubles]:
+        try:
+            return _KNOWN.validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValidationError:
+            # Nothing rests on it: at worst people are told twice.
+            return {}
+
+    def _keep(self, known: Mapping[str, Troubles]) -> None:
+        if all(troubles == Troubles() for troubles in known.values()):
+            self._file.unlink(missing_ok=True)
+            return
+        with replacing_durably(self._file) as part:
+            part.write_bytes(_KNOWN.dump_json(dict(known)))
