@@ -210,7 +210,9 @@ class Injector:
             self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
         )
         # Counts that fail are left out: nobody waits for them.
-        sampler = make_sampler(self._campaign, self._hasty_ports, self.folders, lake)
+        sampler = make_sampler(
+            self._campaign, self._hasty_ports, self.folders, lake, self._journal.mention
+        )
         try:
             with sampler:
                 return pipeline.run()

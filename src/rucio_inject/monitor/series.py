@@ -15,6 +15,7 @@ from rucio_inject.domain.errors import CatalogueError, LedgerError, StorageError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Catalogue, Clock, Storage
+from rucio_inject.whole_files import replacing
 
 _COUNT = TypeAdapter(RSECounted)
 # No count is longer, in bytes.
@@ -35,6 +36,22 @@ class Series:
         with self._path.open("a+b") as file:
             self._drop_cut_line(file)
             file.write(lines)
+
+    def thin(self, *, whole_since: datetime, since: datetime) -> None:
+        """Leave of the counts before `whole_since` one a minute and RSE, and none from before
+        `since`. Not while somebody appends. OSError as the system raises it; nothing has changed
+        then."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            first = _moment(file.readline())
+        if first is None or first >= whole_since:
+            return
+        seen: set[tuple[str, str]] = set()
+        with replacing(self._path) as part, self._path.open("rb") as old, part.open("wb") as new:
+            for line in old:
+                if _is_kept(line, seen, whole_since, since):
+                    new.write(line)
 
     @staticmethod
     def _drop_cut_line(file: BinaryIO) -> None:
@@ -65,6 +82,30 @@ class Series:
         return [count for count in counts if since is None or count.at >= since]
 
 
+def _moment(line: bytes) -> datetime | None:
+    """When a count was taken; None if the line is no count."""
+    try:
+        return _COUNT.validate_json(line).at
+    except ValidationError:
+        return None
+
+
+def _is_kept(
+    line: bytes, seen: set[tuple[str, str]], whole_since: datetime, since: datetime
+) -> bool:
+    try:
+        count = _COUNT.validate_json(line)
+    except ValidationError:
+        # Damage is for whoever reads it.
+        return True
+    if count.at >= whole_since:
+        return True
+    minute = (count.rse, f"{count.at:%Y-%m-%dT%H:%M}")
+    first = minute not in seen
+    seen.add(minute)
+    return first and count.at >= since
+
+
 class Sampler:
     """Counts RSEs in a thread of its own while a campaign runs.
 
@@ -83,8 +124,11 @@ class Sampler:
         rses: Sequence[str],
         interval: float,
         series: Series,
+        mention: Callable[[RSECounted], None] | None = None,
     ) -> None:
-        """`interval`: seconds between two counts, or more: see `pause`."""
+        """`interval`: seconds between two counts, or more: see `pause`. `mention` is shown each
+        count."""
+        self._mention = mention
         self._catalogue = catalogue
         self._storage = storage
         self._clock = clock
@@ -148,6 +192,9 @@ class Sampler:
             self._series.append(counts)
         except OSError as error:
             self.failure = error
+        if self._mention is not None:
+            for count in counts:
+                self._mention(count)
 
 
 def _asked(witness: Callable[[str], Usage | None], rse: str) -> Usage | None:

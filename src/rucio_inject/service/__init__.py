@@ -1,0 +1,1 @@
+"""Running campaigns by the clock."""
