@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import select
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from rucio_inject.domain.errors import Interrupted
+from rucio_inject.ports import Bell
 
 
 class SystemClock:
@@ -33,9 +35,10 @@ class SystemClock:
         """See the port."""
         return time.monotonic()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, bell: Bell | None = None) -> None:
         """See the port."""
-        select.select([self._wake], [], [], max(seconds, 0.0))
+        ears = [self._wake, bell.fileno()] if bell and bell.audible else [self._wake]
+        select.select(ears, [], [], max(seconds, 0.0))
         self.check()
 
     def check(self) -> None:
@@ -45,3 +48,48 @@ class SystemClock:
                 "stopped as you asked; everything done so far is on record",
                 hint="run the same command again to go on",
             )
+
+
+class PipeBell:
+    """Implements `ports.Bell` with a pipe, whose other end may be in another process."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """`descriptor`: the end that is read, of somebody who rings by writing a byte."""
+        self._ringer: int | None = None
+        if descriptor is None:
+            descriptor, self._ringer = os.pipe()
+            os.set_blocking(self._ringer, False)
+        os.set_blocking(descriptor, False)
+        self._ear = descriptor
+        self.audible = True
+
+    def ring(self) -> None:
+        """Ring it, from any thread."""
+        if self._ringer is not None:
+            # A pipe that is full of rings needs no more of them.
+            with suppress(BlockingIOError):
+                os.write(self._ringer, b".")
+
+    def fileno(self) -> int:
+        """See the port."""
+        return self._ear
+
+    def clear(self) -> bool:
+        """See the port."""
+        rung = False
+        while self.audible:
+            try:
+                heard = os.read(self._ear, 4096)
+            except BlockingIOError:
+                break
+            # Whoever rang it is gone: it would ring for ever.
+            self.audible = bool(heard)
+            rung |= self.audible
+        return rung
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        self.audible = False
+        os.close(self._ear)
+        if self._ringer is not None:
+            os.close(self._ringer)

@@ -13,6 +13,7 @@ from rucio_inject.campaign.origins import MarkedSource
 from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
 from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.names import (
     grammars,
@@ -28,7 +29,7 @@ from rucio_inject.monitor.series import Sampler, Series
 from rucio_inject.patience import Patience, patient
 from rucio_inject.pipeline import Pipeline, Steps
 from rucio_inject.plan import Plan
-from rucio_inject.ports import Analyser, Catalogue, Clock, Source, Storage
+from rucio_inject.ports import Analyser, Bell, Catalogue, Clock, Source, Storage
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
 from rucio_inject.sources.room import room_of
@@ -62,9 +63,11 @@ class Ports:
     storage: Storage
     analyser: Analyser | None
     clock: Clock
+    bell: Bell | None = None
+    """Rings when Rucio tells of an event, where it does."""
 
 
-def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool) -> Ports:
+def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool, bell: Bell | None = None) -> Ports:
     """A real Rucio, signed in to with these options."""
     # Rucio decides at import whether it is a client; a server's own rucio.cfg must not mislead it.
     os.environ.setdefault("RUCIO_CLIENT_MODE", "1")
@@ -75,7 +78,7 @@ def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool) -> Ports:
     from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
 
     analyser = PhysicsAnalyser() if analyse else None
-    return Ports(RucioCatalogue(session), RucioStorage(session), analyser, clock)
+    return Ports(RucioCatalogue(session), RucioStorage(session), analyser, clock, bell)
 
 
 def patient_ports(ports: Ports, campaign: Campaign, journal: Journal) -> Ports:
@@ -170,7 +173,13 @@ def make_pipeline(
         ),
         organise=organise,
         describe=DescribeFiles(journal, catalogue),
-        watch=Watch(journal, catalogue, account=account, deadline=campaign.replication.deadline),
+        watch=Watch(
+            journal,
+            catalogue,
+            account=account,
+            deadline=campaign.replication.deadline,
+            bell=ports.bell,
+        ),
         access=AccessFiles(
             journal,
             catalogue,
@@ -199,6 +208,7 @@ def make_pipeline(
             ports.storage,
             account=account,
             deadline=end.deadline + max(lifetimes(campaign).values()),
+            bell=ports.bell,
         )
         if end
         else None,
@@ -336,8 +346,14 @@ def placing(campaign: Campaign) -> Callable[[str], Place]:
     return placed
 
 
-def make_sampler(campaign: Campaign, ports: Ports, folders: Folders, lake: Lake) -> Sampler:
-    """What counts the campaign's RSEs while it runs."""
+def make_sampler(
+    campaign: Campaign,
+    ports: Ports,
+    folders: Folders,
+    lake: Lake,
+    mention: Callable[[Fact], None],
+) -> Sampler:
+    """What counts the campaign's RSEs while it runs; `mention` is shown each count."""
     return Sampler(
         ports.catalogue,
         ports.storage,
@@ -345,4 +361,5 @@ def make_sampler(campaign: Campaign, ports: Ports, folders: Folders, lake: Lake)
         rses=lake.all_rses(),
         interval=campaign.monitor.interval,
         series=Series(folders.series),
+        mention=mention,
     )

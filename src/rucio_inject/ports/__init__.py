@@ -16,7 +16,7 @@ from rucio_inject.ports.catalogue import (
     Quota,
     Space,
 )
-from rucio_inject.ports.clock import Clock
+from rucio_inject.ports.clock import Bell, Clock
 from rucio_inject.ports.ledger import FactSink, Ledger
 from rucio_inject.ports.source import LeftOut, Source, SourceFile
 from rucio_inject.ports.storage import Storage, Stored, StoredFile
@@ -25,6 +25,7 @@ __all__ = [
     "Analyser",
     "Analysis",
     "AttributeValue",
+    "Bell",
     "Catalogue",
     "Clock",
     "FactSink",

@@ -21,7 +21,7 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.story import replicas_left
-from rucio_inject.ports import Catalogue, KnownFile, Storage
+from rucio_inject.ports import Bell, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import ending_datasets
 from rucio_inject.steps.pace import Pace
@@ -152,8 +152,10 @@ class ConfirmGone:
         *,
         account: str,
         deadline: float,
+        bell: Bell | None = None,
     ) -> None:
         """`deadline`: seconds from now, the rules' lifetime included."""
+        self._bell = bell
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
@@ -163,7 +165,7 @@ class ConfirmGone:
     def run(self) -> Mapping[DID, str]:
         """Wait for EXPIRING files to be GONE, at the latest until the deadline; gives datasets
         whose rules do not end, and why: those are not waited for."""
-        pace = Pace(self._journal.clock, self._deadline)
+        pace = Pace(self._journal.clock, self._deadline, self._bell)
         endless: Mapping[DID, str] = {}
         while self._expiring():
             for files in batches(self._journal.ledger.files(EXPIRING)):

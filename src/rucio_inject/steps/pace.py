@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from math import inf
 
-from rucio_inject.ports import Clock
+from rucio_inject.ports import Bell, Clock
 
 FIRST = 0.3
 GROWTH = 1.3
 LONGEST = 10.0
+SETTLE = 0.3
+"""Seconds of silence after a bell: what happens to many files rings many times."""
 
 
 class Pace:
     """Asks often at first and less often as the wait grows, so that a slow lake is not pressed."""
 
-    def __init__(self, clock: Clock, deadline: float) -> None:
-        """`deadline`: seconds from now."""
+    def __init__(self, clock: Clock, deadline: float, bell: Bell | None = None) -> None:
+        """`deadline`: seconds from now. `bell`: rings when it may be worth asking at once."""
         self._clock = clock
+        self._bell = bell
         self._end = clock.monotonic() + deadline
         self._pause = FIRST
         # When we asked last, and how much there was still to do.
@@ -38,7 +41,10 @@ class Pace:
         """
         now = self._clock.monotonic()
         pause = min(self._pause, max(FIRST, self._rest(now, left) / 2), max(self._end - now, 0.0))
-        self._clock.wait(pause)
+        self._clock.wait(pause, self._bell)
+        end = now + pause
+        while self._bell and self._bell.clear() and (rest := end - self._clock.monotonic()) > 0:
+            self._clock.wait(min(SETTLE, rest), self._bell)
         self._pause = min(self._pause * GROWTH, LONGEST)
 
     def _rest(self, now: float, left: int) -> float:

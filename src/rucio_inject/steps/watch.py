@@ -17,7 +17,7 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState, RuleView, StuckFile
-from rucio_inject.ports import Catalogue
+from rucio_inject.ports import Bell, Catalogue
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
 from rucio_inject.steps.pace import Pace
@@ -42,9 +42,16 @@ class Watch:
     """
 
     def __init__(
-        self, journal: Journal, catalogue: Catalogue, *, account: str, deadline: float
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        *,
+        account: str,
+        deadline: float,
+        bell: Bell | None = None,
     ) -> None:
         """`deadline`: seconds from now on that Rucio may take."""
+        self._bell = bell
         self._journal = journal
         self._catalogue = catalogue
         self._account = account
@@ -60,7 +67,7 @@ class Watch:
         """
         waiting = list(self._journal.ledger.datasets(WAITING))
         broken: list[DID] = []
-        pace = Pace(self._journal.clock, self._deadline)
+        pace = Pace(self._journal.clock, self._deadline, self._bell)
         while waiting:
             views = self._look(waiting)
             wanted = rules_that_keep(self._journal.ledger, waiting)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from rucio_inject.domain.errors import Interrupted
+from rucio_inject.ports import Bell
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+_STEP = 0.1
+
+
+def _has_rung(bell: Bell) -> bool:
+    return bell.audible and bool(select.select([bell.fileno()], [], [], 0)[0])
 
 
 class FakeClock:
@@ -39,10 +48,15 @@ class FakeClock:
         with self._lock:
             return self._seconds
 
-    def wait(self, seconds: float) -> None:
-        """See the port."""
+    def wait(self, seconds: float, bell: Bell | None = None) -> None:
+        """See the port. With a bell time passes in small steps, so that it can ring meanwhile."""
         self.check()
-        self.advance(seconds)
+        if bell is None:
+            self.advance(seconds)
+        else:
+            end = self.monotonic() + seconds
+            while (left := end - self.monotonic()) > 0 and not _has_rung(bell):
+                self.advance(min(left, _STEP))
         self.check()
 
     def check(self) -> None:
