@@ -6,7 +6,7 @@ import importlib.util
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -36,6 +36,10 @@ _POSTGRESQL_SETTINGS = (
     "SET idle_in_transaction_session_timeout = '60s'",
     f"SET lock_timeout = '{BUSY_SECONDS:.0f}s'",
 )
+
+
+_ROOM = ("auto_vacuum", "freelist_count", "page_count")
+_INCREMENTAL = 2
 
 
 class Database:
@@ -80,6 +84,33 @@ class Database:
             # A change of mode is refused inside a transaction.
             cursor = connection.connection.cursor()
             cursor.execute(f"PRAGMA journal_mode = {journal_mode(path)}")
+            cursor.close()
+
+    def prepare_to_shrink(self) -> None:
+        """Make a new and empty SQLite file one that `give_back` can make smaller."""
+        with translated(self.place), self._engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
+            cursor.close()
+
+    def give_back(self) -> None:
+        """Give pages of SQLite's file that hold nothing any more back to the disk.
+
+        A file that was made without that is rewritten once, when more than half of it is free. If
+        somebody reads meanwhile it is left for another time. PostgreSQL does it by itself.
+        """
+        if not self.is_sqlite:
+            return
+        with self._turn, translated(self.place), self._engine.connect() as connection:
+            # Neither works inside a transaction.
+            cursor = connection.connection.cursor()
+            ask = {name: cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in _ROOM}
+            with suppress(sqlite3.OperationalError):
+                if ask["auto_vacuum"] == _INCREMENTAL:
+                    cursor.execute("PRAGMA incremental_vacuum").fetchall()
+                elif 2 * ask["freelist_count"] > ask["page_count"]:
+                    cursor.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
+                    cursor.execute("VACUUM")
             cursor.close()
 
     def close(self) -> None:

@@ -39,6 +39,10 @@ class KnownRecords:
         """Remember a file no more."""
         self._records.pop(did, None)
 
+    def forget_all(self) -> None:
+        """Remember no file."""
+        self._records.clear()
+
 
 class Changes:
     """Which files this process changed last, for those who draw files meanwhile.

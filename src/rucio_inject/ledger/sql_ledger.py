@@ -28,12 +28,13 @@ from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, Sou
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.domain.usage import Usage
-from rucio_inject.ledger import queries, schema
+from rucio_inject.ledger import queries, retention, schema
 from rucio_inject.ledger.engine import Database, is_url, postgresql_database, sqlite_database
 from rucio_inject.ledger.fact_json import file_from, rule_from
 from rucio_inject.ledger.known_records import Changes, KnownRecords
 from rucio_inject.ledger.lease import Lease
 from rucio_inject.ledger.queries import Choice, StoredFact
+from rucio_inject.ledger.retention import CycleSummary
 from rucio_inject.ledger.sqlite_file import make_ready
 from rucio_inject.ledger.tables import asked, campaigns, collections, files, rules
 from rucio_inject.ledger.upgrade import ensure_schema
@@ -313,6 +314,39 @@ class SqlLedger:
             known.forget(did)
         self._changes.add({did})
 
+    def cycles_before_last(self) -> Sequence[int]:
+        """Cycles with files on record but the one begun last, the newest first."""
+        with self._database.reading() as connection:
+            return retention.cycles_before_last(connection, self._campaign)
+
+    def summary(self, cycle: int) -> CycleSummary | None:
+        """What is to stay of a cycle; None if it may not go: see `ledger.retention`."""
+        with self._database.reading() as connection:
+            return retention.summary(connection, self._campaign, cycle)
+
+    def remove_cycle(self, cycle: int) -> None:
+        """Take a cycle off the record, with everything that happened in it. LedgerError if
+        something of it may still be somewhere, or if it is the one begun last."""
+        self._must_write()
+        with self._changing() as (connection, known):
+            before_last = retention.cycles_before_last(connection, self._campaign)
+            if (
+                cycle not in before_last
+                or retention.summary(connection, self._campaign, cycle) is None
+            ):
+                raise LedgerError(f"cycle {cycle} cannot be forgotten: it is not all gone")
+            retention.remove(connection, self._campaign, cycle)
+            known.forget_all()
+        self._changes.add(None)
+
+    def tidy(self) -> None:
+        """Forget what was told of old runs, and give room that is free in the file back to the
+        disk."""
+        self._must_write()
+        with self._changing() as (connection, _):
+            retention.remove_old_runs(connection, self._campaign)
+        self._database.give_back()
+
     @contextmanager
     def _changing(self) -> Iterator[tuple[Connection, KnownRecords]]:
         """A transaction that writes, under the lease, and what is known of the files before it.
@@ -352,6 +386,7 @@ class SqlLedger:
 def _build(path: Path) -> None:
     database = sqlite_database(path)
     try:
+        database.prepare_to_shrink()
         schema.make(database)
     finally:
         database.close()
