@@ -34,6 +34,8 @@ _COMMANDS = {
     "names": ("rucio_inject.cli.names", "Show what follows from file names."),
     "report": ("rucio_inject.cli.report", "Report on a campaign, as HTML or JSON."),
     "run": ("rucio_inject.cli.run", "Run a campaign, or go on with it."),
+    "schedule": ("rucio_inject.cli.schedule", "When campaigns run; units for cron and others."),
+    "serve": ("rucio_inject.cli.serve", "Run campaigns on their schedules, with a page."),
     "status": ("rucio_inject.cli.status", "Show how far campaigns have come."),
     "web": ("rucio_inject.cli.web", "Show campaigns on a web page, live."),
 }

@@ -35,6 +35,7 @@ from rucio_inject.cli.progress import (
 )
 from rucio_inject.cli.stopping import stoppable
 from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
+from rucio_inject.cli.surroundings import Surroundings, Ties, surrounded, told_if_refused
 from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import (
@@ -53,7 +54,7 @@ from rucio_inject.ledger.look import holds_lease
 from rucio_inject.ledger.seed_json import by_dataset
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome
-from rucio_inject.ports import Clock, Ledger
+from rucio_inject.ports import Clock, FactSink, Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.whole_files import replacing_durably
@@ -66,6 +67,17 @@ class Display:
     progress: str
     json: bool
     quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A campaign to be run on a lake, under a ledger that is held, and what is around it."""
+
+    campaign: Campaign
+    ports: Ports
+    ledger: SqlLedger
+    around: Surroundings
+    display: Display
 
 
 @click.command(epilog="Example: rucio-inject run --output out campaigns/magic.yaml")
@@ -95,6 +107,8 @@ class Display:
     default="auto",
     help="A live table on a terminal (auto), a line a milestone (plain), or none.",
 )
+@click.option("--facts-fd", type=click.IntRange(min=3), hidden=True)
+@click.option("--bell-fd", type=click.IntRange(min=3), hidden=True)
 @verbose_option
 @sign_in_options
 @click.pass_context
@@ -111,6 +125,8 @@ def run(
     as_json_: bool,
     quiet: bool,
     progress: str,
+    facts_fd: int | None,
+    bell_fd: int | None,
     sign_in: SignIn,
 ) -> None:
     """Run CAMPAIGN, or go on with it where it stopped.
@@ -145,7 +161,8 @@ def run(
     seconds = _seconds(wait)
     if watch:
         ctx.exit(_watch(campaign, sign_in, display, wait=seconds))
-    ctx.exit(_run(campaign, sign_in, display, new_cycle=new_cycle, wait=seconds))
+    ties = Ties(facts_fd, bell_fd)
+    ctx.exit(_run(campaign, sign_in, display, ties, new_cycle=new_cycle, wait=seconds))
 
 
 def _seconds(text: str) -> int:
@@ -173,12 +190,24 @@ def _enter_lake(folder: Path, account: str | None) -> None:
 
 
 def _run(
-    campaign: Campaign, sign_in: SignIn, display: Display, *, new_cycle: bool, wait: int
+    campaign: Campaign,
+    sign_in: SignIn,
+    display: Display,
+    ties: Ties,
+    *,
+    new_cycle: bool,
+    wait: int,
 ) -> ExitCode:
     clock = SystemClock()
-    with stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
-        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
-        report = _once(campaign, ports, ledger, display, new_cycle=new_cycle, greet=True)
+    with (
+        stoppable(clock),
+        told_if_refused(campaign, clock),
+        own_ledger(campaign, clock, wait) as ledger,
+        surrounded(campaign, ledger, clock, ties) as around,
+    ):
+        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse, bell=around.bell)
+        job = Job(campaign, ports, ledger, around, display)
+        report = _once(job, new_cycle=new_cycle, greet=True)
     _conclude(report, display)
     return report.code
 
@@ -190,17 +219,24 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
     """
     assert isinstance(campaign.source, GrowingSource)
     clock, code, greet = SystemClock(), None, True
-    with stoppable(clock), own_ledger(campaign, clock, wait) as ledger:
-        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse)
+    with (
+        stoppable(clock),
+        told_if_refused(campaign, clock),
+        own_ledger(campaign, clock, wait) as ledger,
+        surrounded(campaign, ledger, clock, Ties()) as around,
+    ):
+        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse, bell=around.bell)
+        job = Job(campaign, ports, ledger, around, display)
         while True:
             before = code
             try:
-                report = _once(campaign, ports, ledger, display, new_cycle=False, greet=greet)
+                report = _once(job, new_cycle=False, greet=greet)
             except (CatalogueUnavailable, StorageUnavailable, DiskFull) as error:
                 if greet:
                     raise
                 tell(error)
                 code = of_error(error)
+                around.record.failed(error)
             else:
                 code = report.code
                 if report.outcome.changed or code is not before:
@@ -212,20 +248,13 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
                 return code
 
 
-def _once(
-    campaign: Campaign,
-    ports: Ports,
-    ledger: SqlLedger,
-    display: Display,
-    *,
-    new_cycle: bool,
-    greet: bool,
-) -> RunReport:
+def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:
     """Take the campaign's files as far as they go now."""
-    clock = ports.clock
+    campaign, ledger, display, clock = job.campaign, job.ledger, job.display, job.ports.clock
     start = clock.monotonic()
     progress, news = _progress(campaign, ledger, clock, display), News()
-    injector = Injector(campaign, ports, ledger, [progress, news], new_cycle=new_cycle)
+    onlookers: list[FactSink] = [progress, news, *job.around.onlookers]
+    injector = Injector(campaign, job.ports, ledger, onlookers, new_cycle=new_cycle)
     lake = injector.prepare()
     if greet and not (display.quiet or display.json):
         _say("\n".join(map(legible, _greeting(campaign, lake))))
@@ -237,6 +266,7 @@ def _once(
         _keep_of_broken(keep)
         raise
     figure = keep(changed=outcome.changed) if greet or outcome.changed else None
+    job.around.record.came_out(outcome, of_outcome(outcome))
     return RunReport(
         campaign=campaign.campaign,
         lake=lake,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,34 +18,46 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_OPTIONS = {
-    "host": click.option("--host", default="127.0.0.1", show_default=True, help="Address."),
-    "port": click.option(
+# By the fields of Listening: the option, and what click makes of it.
+_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "host": ("--host", {"default": "127.0.0.1", "show_default": True, "help": "Address."}),
+    "port": (
         "--port",
-        type=click.IntRange(0, 65535),
-        default=8080,
-        show_default=True,
-        help="Port; 0: any that is free.",
+        {
+            "type": click.IntRange(0, 65535),
+            "default": 8080,
+            "show_default": True,
+            "help": "Port; 0: any that is free.",
+        },
     ),
-    "root_path": click.option(
-        "--root-path", default="", metavar="PATH", help="Where a proxy shows the page: /inject."
+    "root_path": (
+        "--root-path",
+        {"default": "", "metavar": "PATH", "help": "Where a proxy shows the page: /inject."},
     ),
-    "proxy_header": click.option(
+    "proxy_header": (
         "--proxy-header",
-        metavar="NAME",
-        help="Header in which the proxy in front tells who is signed in; needs --trust.",
+        {
+            "metavar": "NAME",
+            "help": "Header in which the proxy in front tells who is signed in; needs --trust.",
+        },
     ),
-    "trust": click.option(
-        "--trust", multiple=True, metavar="ADDRESS", help="Address or network of that proxy."
+    "trust": (
+        "--trust",
+        {"multiple": True, "metavar": "ADDRESS", "help": "Address or network of that proxy."},
     ),
-    "certificate": click.option("--tls-certificate", "certificate", type=_FILE, help="For https."),
-    "key": click.option("--tls-key", "key", type=_FILE, help="The certificate's key."),
-    "token_file": click.option(
+    "certificate": ("--tls-certificate", {"type": _FILE, "help": "For https."}),
+    "key": ("--tls-key", {"type": _FILE, "help": "The certificate's key."}),
+    "token_file": (
         "--token-file",
-        type=_FILE,
-        help="File with the token to sign in with (mode 0600); else one is made and printed.",
+        {
+            "type": _FILE,
+            "help": "File with the token to sign in with (mode 0600); else one is made and "
+            "printed.",
+        },
     ),
 }
+# Where --host is Rucio's.
+_PAGE_HOST = "--page-host"
 
 
 def web_options(command: Command) -> Command:
@@ -52,14 +65,29 @@ def web_options(command: Command) -> Command:
 
     def collected(**values: Any) -> Any:
         return command(
-            listening=_listening({name: values.pop(name) for name in _OPTIONS}), **values
+            listening=_listening({name: values.pop(f"page_{name}") for name in _OPTIONS}), **values
         )
 
+    return _with_options(command, collected, {})
+
+
+def page_options(command: Command) -> Command:
+    """Add them to a command that signs in to Rucio, and may do without the page; they reach it as
+    `page`, which gives a Listening."""
+
+    def collected(**values: Any) -> Any:
+        chosen = {name: values.pop(f"page_{name}") for name in _OPTIONS}
+        return command(page=partial(_listening, chosen), **values)
+
+    return _with_options(command, collected, {"--host": _PAGE_HOST})
+
+
+def _with_options(command: Command, collected: Any, renamed: Mapping[str, str]) -> Command:
     collected.__name__, collected.__doc__ = command.__name__, command.__doc__
-    collected.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in reversed(_OPTIONS.values()):
-        option(collected)
-    return collected  # type: ignore[return-value]
+    collected.__click_params__ = getattr(command, "__click_params__", [])
+    for name, (flag, settings) in reversed(_OPTIONS.items()):
+        click.option(renamed.get(flag, flag), f"page_{name}", **settings)(collected)
+    return collected  # type: ignore[no-any-return]
 
 
 def _listening(values: dict[str, Any]) -> Listening:

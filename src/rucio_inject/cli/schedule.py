@@ -1,0 +1,112 @@
+"""`rucio-inject schedule`: when campaigns run, and what runs them without the service."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from rucio_inject.campaign.load import load_campaign
+from rucio_inject.clock import SystemClock
+from rucio_inject.domain.errors import UsageError
+from rucio_inject.service.exports import Job, cron_lines, kubernetes_manifest, systemd_units
+from rucio_inject.whole_files import replacing
+from rucio_inject.words.moments import moment, shown
+
+_FILE = click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path, readable=False))
+SCHEMA = 1
+
+
+@click.group()
+def schedule() -> None:
+    """When a campaign runs, and what a site needs to run it by its own clock."""
+
+
+@schedule.command(epilog="Example: rucio-inject schedule show campaigns/magic.yaml")
+@_FILE
+@click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(*, file: Path, count: int, as_json: bool) -> None:
+    """Show the next times at which `serve` would begin a run."""
+    campaign = load_campaign(file)
+    wanted = Job(campaign, file, Path.cwd()).schedule
+    if find_spec("apscheduler") is None:
+        raise UsageError(
+            "this needs apscheduler, which is not installed",
+            hint="pip install 'rucio-inject[service]'",
+        )
+    # Late, so that help and exports need no extra.
+    from rucio_inject.service.timetable import Timetable  # noqa: PLC0415
+
+    table, at = Timetable(wanted), SystemClock().now()
+    ticks: list[datetime] = []
+    for _ in range(count):
+        at = table.after(at)
+        ticks.append(at)
+    if as_json:
+        told = {
+            "schema": SCHEMA,
+            "campaign": campaign.campaign,
+            "schedule": wanted.in_words(),
+            "next": [moment(tick) for tick in ticks],
+        }
+        click.echo(json.dumps(told))
+        return
+    click.echo(f"{campaign.campaign}: {wanted.in_words()}")
+    click.echo("\n".join(f"  {shown(tick)}" for tick in ticks))
+
+
+@schedule.command(epilog="Example: rucio-inject schedule export --systemd campaigns/magic.yaml")
+@_FILE
+@click.option("--cron", "kind", flag_value="cron", help="A line for a crontab.")
+@click.option("--systemd", "kind", flag_value="systemd", help="A systemd service and timer.")
+@click.option("--k8s", "kind", flag_value="k8s", help="A Kubernetes CronJob.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write files into a folder instead.",
+)
+@click.option(
+    "--image", default="rucio-inject:latest", show_default=True, help="Image of the CronJob."
+)
+def export(*, file: Path, kind: str | None, into: Path | None, image: str) -> None:
+    """Print what runs CAMPAIGN on its `schedule:` without the service.
+
+    The commands run in this folder, as campaigns may have paths that are relative to it.
+    """
+    if kind is None:
+        raise UsageError("which one?", hint="give --cron, --systemd or --k8s")
+    campaign = load_campaign(file)
+    job = Job(campaign, file.absolute(), Path.cwd(), _program())
+    if kind == "systemd":
+        files = systemd_units(job)
+    elif kind == "k8s":
+        inside = Job(campaign, file.absolute(), Path.cwd())
+        files = {f"{job.name}.yaml": kubernetes_manifest(inside, image)}
+    else:
+        files = {f"{job.name}.cron": cron_lines(job)}
+    for name, text in files.items():
+        if into is None:
+            click.echo((f"# {name}\n" if len(files) > 1 else "") + text, nl=len(files) > 1)
+        else:
+            _write(into / name, text)
+            click.echo(into / name)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _program() -> str:
+    """This very program: neither cron nor systemd has the PATH of who asks."""
+    beside = Path(sys.executable).with_name("rucio-inject")
+    return str(beside) if beside.exists() else shutil.which("rucio-inject") or "rucio-inject"

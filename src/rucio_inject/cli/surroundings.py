@@ -1,0 +1,107 @@
+"""What is around a run: who is shown its facts, what rings while it waits, and what stays of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import click
+
+from rucio_inject.campaign.schema import Campaign
+from rucio_inject.campaign.service_keys import place_parts
+from rucio_inject.cli.exit_codes import ExitCode
+from rucio_inject.cli.output import legible
+from rucio_inject.cli.run_record import RunRecord, recorded
+from rucio_inject.clock import PipeBell
+from rucio_inject.domain.errors import InjectError, LedgerUnavailable
+from rucio_inject.ledger.look import holder
+from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.ports import Bell, Clock, FactSink
+from rucio_inject.service.events import EventServer
+from rucio_inject.service.fact_lines import FactLines
+from rucio_inject.service.outlets import make_notifier, make_outlets
+from rucio_inject.service.retention import keep_to_retention
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """Pipes to the service that began this run: `facts` is written to, a byte in `bell` rings.
+    None: nobody began it but who gave the command."""
+
+    facts: int | None = None
+    bell: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Given to a run: its onlookers, a bell that rings when Rucio tells something, if any, and
+    where it says how it came out."""
+
+    onlookers: Sequence[FactSink]
+    bell: Bell | None
+    record: RunRecord
+
+
+@contextmanager
+def surrounded(
+    campaign: Campaign, ledger: SqlLedger, clock: Clock, ties: Ties
+) -> Iterator[Surroundings]:
+    """All that is around a run which holds its ledger; old evidence goes when it has done what it
+    could."""
+    with ExitStack() as around:
+        onlookers: list[FactSink] = [
+            around.enter_context(make_outlets(campaign, ledger, clock, _complain))
+        ]
+        if ties.facts is not None:
+            onlookers.append(FactLines(ties.facts))
+        bell = _bell(campaign, ties, around)
+        record = around.enter_context(recorded(ledger, clock, onlookers))
+        yield Surroundings(onlookers, bell, record)
+        _keep_to_retention(campaign, ledger, clock, record)
+
+
+def _bell(campaign: Campaign, ties: Ties, around: ExitStack) -> Bell | None:
+    if ties.bell is not None:
+        return PipeBell(ties.bell)
+    if campaign.push is None:
+        return None
+    bell = PipeBell()
+    around.callback(bell.close)
+
+    def heard(scopes: frozenset[str]) -> None:
+        if campaign.scope in scopes:
+            bell.ring()
+
+    around.enter_context(EventServer(place_parts(campaign.push.listen), heard))
+    return bell
+
+
+def _keep_to_retention(
+    campaign: Campaign, ledger: SqlLedger, clock: Clock, record: RunRecord
+) -> None:
+    """What could not be tidied up is told, and takes nothing away from how the run came out."""
+    if record.code is not ExitCode.DONE:
+        return
+    try:
+        keep_to_retention(campaign, ledger, clock)
+    except InjectError as error:
+        _complain(f"old cycles are kept: {error.message}")
+
+
+@contextmanager
+def told_if_refused(campaign: Campaign, clock: Clock) -> Iterator[None]:
+    """Tell people that a run is late, if it could not begin as another one goes on."""
+    try:
+        yield
+    except LedgerUnavailable as error:
+        notifier = make_notifier(campaign, clock, _complain)
+        other = holder(campaign) if notifier is not None else None
+        if notifier is not None and other is not None:
+            notifier.late(f"a run could not begin: {error.message}")
+            notifier.pump(last=True)
+        raise
+
+
+def _complain(text: str) -> None:
+    click.echo(legible(text), err=True)

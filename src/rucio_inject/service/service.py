@@ -1,0 +1,292 @@
+"""The service: campaigns that are run by the clock until somebody ends it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rucio_inject.campaign.schema import Campaign
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
+from rucio_inject.domain.facts import Fact
+from rucio_inject.ledger.look import is_begun
+from rucio_inject.ledger.retry import retry_files
+from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.monitor import prometheus
+from rucio_inject.monitor.numbers import Numbers
+from rucio_inject.notify.notifier import Notifier
+from rucio_inject.ports import Bell, Clock
+from rucio_inject.ports.board import Health, Listener, Posted
+from rucio_inject.service.history import History, history, living_holder
+from rucio_inject.service.outlets import make_notifier
+from rucio_inject.service.post import Post
+from rucio_inject.service.worker import Worker
+
+Told = Callable[[Sequence[Fact]], None]
+Hire = Callable[[Path, Campaign, Told], Worker]
+PULSE = 0.5
+"""Seconds between two looks at the clock and at what goes on."""
+_RELOAD = 10.0
+# Who does not look for so long has got stuck: a restart would help.
+_ALIVE = 60.0
+_ONE_WISH = 0.3
+
+
+@dataclass(slots=True)
+class _File:
+    """A campaign file: what it was read as, or why it could not be."""
+
+    path: Path
+    changed: float | None = None
+    post: Post | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Surround:
+    path: Path
+    campaign: Campaign
+    clock: Clock
+    begin: Hire
+
+    def hire(self, told: Told) -> Worker:
+        return self.begin(self.path, self.campaign, told)
+
+    def history(self) -> History:
+        return history(self.campaign, self.clock)
+
+    def holder(self) -> str | None:
+        return living_holder(self.campaign, self.clock)
+
+
+class Service:
+    """Runs campaigns when they are due, each in a process of its own; implements `ports.Board`.
+
+    A campaign file that cannot be used, a ledger or a lake that is away concern that campaign
+    alone. Files are read again when they have changed.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        load: Callable[[Path], Campaign],
+        hire: Hire,
+        clock: Clock,
+        *,
+        at_once: int,
+        complain: Callable[[str], None],
+    ) -> None:
+        """`load` raises InjectError for a file that is no campaign; `hire` begins a run; `at_once`:
+        runs of several campaigns. `complain` is told what goes wrong with one of them."""
+        self._files = [_File(path) for path in files]
+        self._load = load
+        self._hire = hire
+        self._clock = clock
+        self._at_once = at_once
+        self._complain = complain
+        self._listeners: list[Listener] = []
+        self._lock = threading.RLock()
+        self._reload_at = clock.monotonic()
+        self._seen_at = clock.monotonic()
+        self._stops = 0
+        self._asked_at = -_ONE_WISH
+        self._told: dict[str, str] = {}
+
+    def ask_to_stop(self) -> None:
+        """Drain; asked again, end what goes on at once. Safe in a signal handler."""
+        now = self._clock.monotonic()
+        # Some send a signal to a process and to its group: that is one wish.
+        if now - self._asked_at >= _ONE_WISH:
+            self._stops += 1
+            self._asked_at = now
+
+    @property
+    def posts(self) -> Sequence[Post]:
+        """The campaigns that can be run."""
+        return [file.post for file in self._files if file.post is not None]
+
+    @property
+    def notifiers(self) -> Sequence[Notifier]:
+        """Who tells people."""
+        return [post.notifier for post in self.posts if post.notifier is not None]
+
+    def start(self) -> Self:
+        """Read the campaign files. UsageError if none can be used."""
+        self._read_files()
+        if not self.posts:
+            problems = "; ".join(file.problem or "" for file in self._files)
+            raise UsageError(f"no campaign can be run: {problems}")
+        return self
+
+    def run(self, bell: Bell) -> int:
+        """Work until asked to stop, and until what goes on has come to its end; the number of runs
+        that had to be killed. `bell` rings when somebody asks."""
+        killed = 0
+        while self.step():
+            if self._stops > 1:
+                killed += sum(post.busy for post in self.posts)
+                for post in self.posts:
+                    post.kill()
+                self._stops = 1
+            self._clock.wait(PULSE, bell)
+            bell.clear()
+        return killed
+
+    def step(self) -> bool:
+        """Do what is due; whether there is, or may be, more to do."""
+        with self._lock:
+            self._seen_at = self._clock.monotonic()
+            if self._stops:
+                for post in self.posts:
+                    post.drain()
+            elif self._clock.monotonic() >= self._reload_at:
+                self._read_files()
+            # Who has waited longest comes first.
+            posts = sorted(self.posts, key=lambda post: post.waiting_since)
+            for post in posts:
+                post.step(room=sum(other.busy for other in posts) < self._at_once)
+                self._mention(post)
+            return not self._stops or any(post.busy for post in posts)
+
+    def heard(self, scopes: frozenset[str]) -> None:
+        """Rucio tells of events in some scopes."""
+        for post in self.posts:
+            if post.campaign.scope in scopes:
+                post.ring()
+
+    def campaigns(self) -> Sequence[Posted]:
+        """See the port."""
+        with self._lock:
+            return [post.posted() for post in self.posts]
+
+    def health(self) -> Health:
+        """See the port."""
+        quiet = self._clock.monotonic() - self._seen_at
+        checks = {"scheduler": "at work" if quiet < _ALIVE else f"silent for {quiet:.0f} s"}
+        return Health(quiet < _ALIVE, {**checks, **self._checks()})
+
+    def ready(self) -> Health:
+        """See the port."""
+        known = all(post.known for post in self.posts)
+        return Health(known and not self._stops, self._checks())
+
+    def _checks(self) -> dict[str, str]:
+        with self._lock:
+            checks = {}
+            for file in self._files:
+                post = file.post
+                if post is not None:
+                    words = file.problem or post.trouble
+                    checks[post.campaign.campaign] = words or post.posted().phase.value
+                else:
+                    checks[file.path.name] = file.problem or "not read"
+            return checks
+
+    def retry(self, campaign: str, dids: Sequence[DID]) -> int:
+        """See the port."""
+        post = next((post for post in self.posts if post.campaign.campaign == campaign), None)
+        if post is None:
+            raise UsageError(f"there is no campaign {campaign} here")
+        if not dids:
+            return 0
+        place = post.campaign.ledger_place
+        with SqlLedger(place, campaign, clock=self._clock) as ledger:
+            return retry_files(ledger, dids, None, self._clock)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """See the port."""
+        with self._lock:
+            self._listeners = [*self._listeners, listener]
+
+        def cancel() -> None:
+            with self._lock, suppress(ValueError):
+                left = list(self._listeners)
+                left.remove(listener)
+                self._listeners = left
+
+        return cancel
+
+    def metrics(self) -> str:
+        """See the port."""
+        return prometheus.text(self._numbers)
+
+    def _numbers(self) -> list[Numbers]:
+        """Of every campaign whose ledger can be read now."""
+        found = []
+        for post in self.posts:
+            campaign = post.campaign
+            place, name = campaign.ledger_place, campaign.campaign
+            with suppress(LedgerError):
+                if is_begun(campaign):
+                    with SqlLedger(place, name, clock=self._clock, reading=True) as ledger:
+                        found.append(post.tally.numbers(ledger, next_run=post.next_tick))
+        return found
+
+    def _mention(self, post: Post) -> None:
+        """Complain once of each trouble of a campaign."""
+        name, trouble = post.campaign.campaign, post.trouble
+        if trouble is None:
+            self._told.pop(name, None)
+        elif self._told.get(name) != trouble:
+            self._told[name] = trouble
+            self._complain(f"{name}: {trouble}")
+
+    def _read_files(self) -> None:
+        """Read the files that are new, or were changed; not those of campaigns that are at work."""
+        self._reload_at = self._clock.monotonic() + _RELOAD
+        for file in self._files:
+            if file.post is not None and file.post.busy:
+                continue
+            try:
+                changed = file.path.stat().st_mtime
+            except OSError as error:
+                self._problem(file, f"{file.path} cannot be read: {error.strerror}")
+                continue
+            if changed != file.changed:
+                file.changed = changed
+                self._read(file)
+
+    def _read(self, file: _File) -> None:
+        try:
+            campaign = self._load(file.path)
+            self._refuse(file, campaign)
+        except InjectError as error:
+            self._problem(file, _whole(error))
+            return
+        file.problem = None
+        if file.post is not None and file.post.campaign == campaign:
+            return
+        surround = _Surround(file.path, campaign, self._clock, self._hire)
+
+        def tell(facts: Sequence[Fact]) -> None:
+            for listener in self._listeners:
+                listener(campaign.campaign, facts)
+
+        notifier = make_notifier(campaign, self._clock, self._complain)
+        file.post = Post(campaign, surround, self._clock, tell, notifier)
+
+    def _refuse(self, file: _File, campaign: Campaign) -> None:
+        if campaign.schedule is None:
+            raise UsageError(f"{file.path} has no schedule", hint="add schedule: 1h, or a cron one")
+        others = [other for other in self._files if other is not file and other.post is not None]
+        for other in others:
+            assert other.post is not None
+            if other.post.campaign.campaign == campaign.campaign:
+                raise UsageError(f"{file.path} and {other.path} are one campaign, by their name")
+
+    def _problem(self, file: _File, words: str) -> None:
+        """A campaign that was read before goes on as it was."""
+        if file.problem != words:
+            file.problem = words
+            went_on = "; it goes on as it was before" if file.post is not None else ""
+            self._complain(f"{words}{went_on}")
+
+
+def _whole(error: InjectError) -> str:
+    problems = getattr(error, "problems", ())
+    told = "; ".join(f"line {line}: {where}: {reason}" for line, where, reason in problems[:3])
+    return f"{error.message}: {told}" if told else error.message

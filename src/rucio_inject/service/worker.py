@@ -1,0 +1,131 @@
+"""A run of a campaign in a process of its own.
+
+Rucio's client keeps one configuration a process, a run may be killed or crash, and what it leaves
+in memory is gone with it: none of that touches the service.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, Protocol
+
+from rucio_inject.domain.facts import Fact
+from rucio_inject.service.fact_lines import facts
+
+_LINES_KEPT = 20
+Told = Callable[[Sequence[Fact]], None]
+
+
+class Worker(Protocol):
+    """A run that goes on, or has ended."""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal that ended it; None while it goes on. All that it
+        had to tell has been told when it is known."""
+        ...
+
+    def last_words(self) -> str:
+        """What it said last on standard error."""
+        ...
+
+    def ring(self) -> None:
+        """Let it look at once whether what it waits for has come."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to stop safely."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once; the next run goes on from what is on record."""
+        ...
+
+
+class ProcessWorker:
+    """Implements `Worker` with a command that is given two more options, for its pipes."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], told: Told) -> None:
+        """`told` is shown the run's facts, from another thread. OSError if it cannot be begun."""
+        facts_in, facts_out = os.pipe()
+        bell_in, self._ringer = os.pipe()
+        os.set_blocking(self._ringer, False)
+        try:
+            self._process = subprocess.Popen(
+                [*command, "--facts-fd", str(facts_out), "--bell-fd", str(bell_in)],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(facts_out, bell_in),
+                # Ctrl-C on a terminal is for the service, which decides what becomes of its runs.
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(facts_in)
+            os.close(self._ringer)
+            raise
+        finally:
+            os.close(facts_out)
+            os.close(bell_in)
+        self._said: deque[str] = deque(maxlen=_LINES_KEPT)
+        stderr = self._process.stderr
+        assert stderr is not None
+        self._threads = [
+            threading.Thread(target=_hear, args=(os.fdopen(facts_in, "rb"), told), daemon=True),
+            threading.Thread(target=self._listen, args=(stderr,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """See `Worker`."""
+        code = self._process.poll()
+        if code is not None and self._threads:
+            # Its pipes are at their end: whoever else may hold them is not waited for long.
+            for thread in self._threads:
+                thread.join(timeout=5)
+            self._threads = []
+            os.close(self._ringer)
+        return code
+
+    def last_words(self) -> str:
+        """See `Worker`."""
+        return " ".join(self._said)
+
+    def ring(self) -> None:
+        """See `Worker`."""
+        if self._threads:
+            try:
+                os.write(self._ringer, b".")
+            except (BlockingIOError, BrokenPipeError):
+                # It has rings enough, or hears no more.
+                return
+
+    def stop(self) -> None:
+        """See `Worker`."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """See `Worker`."""
+        self._process.kill()
+
+    def _listen(self, stderr: BinaryIO) -> None:
+        with stderr:
+            for line in stderr:
+                self._said.append(line.decode(errors="replace").strip())
+
+
+def _hear(pipe: BinaryIO, told: Told) -> None:
+    with pipe:
+        for fact in facts(pipe):
+            told([fact])
