@@ -35,6 +35,8 @@ def own_ledger(campaign: Campaign, clock: Clock, wait: int) -> Iterator[SqlLedge
             except LedgerUnavailable as error:
                 waited = duration(clock.monotonic() - begun)
                 raise LedgerUnavailable(
-                    f"{error.message}; waited {waited} for it", hint=error.hint
+                    f"{error.message}; waited {waited} for it",
+                    hint=error.hint,
+                    holder=error.holder,
                 ) from error
         yield ledger

@@ -15,7 +15,6 @@ from rucio_inject.cli.output import legible
 from rucio_inject.cli.run_record import RunRecord, recorded
 from rucio_inject.clock import PipeBell
 from rucio_inject.domain.errors import InjectError, LedgerUnavailable
-from rucio_inject.ledger.look import holder
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Bell, Clock, FactSink
 from rucio_inject.service.events import EventServer
@@ -96,8 +95,7 @@ def told_if_refused(campaign: Campaign, clock: Clock) -> Iterator[None]:
         yield
     except LedgerUnavailable as error:
         notifier = make_notifier(campaign, clock, _complain)
-        other = holder(campaign) if notifier is not None else None
-        if notifier is not None and other is not None:
+        if notifier is not None and error.holder is not None:
             notifier.late(f"a run could not begin: {error.message}")
             notifier.pump(last=True)
         raise
