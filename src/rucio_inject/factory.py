@@ -16,10 +16,11 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.names import (
-    grammars,
     metadata,
     parse_name,
     place,
+    render_template,
+    sanitised,
 )
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
@@ -34,6 +35,7 @@ from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
 from rucio_inject.sources.room import room_of
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
+from rucio_inject.steps.close import CloseDatasets, Closing, closed
 from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, Place
 from rucio_inject.steps.expire import ConfirmGone, EndRules
@@ -158,10 +160,13 @@ def make_pipeline(
     access = campaign.access
     end = campaign.end
     frees = isinstance(campaign.source, FolderSource) and campaign.source.free
+    closes = closing(campaign)
     sampling = Sampling(journal.ledger, sample(campaign))
     measure, upload = _bringing(campaign, ports, journal, source, compare)
     steps = Steps(
-        discover=Discover(journal, source, placing(campaign), cycle),
+        discover=Discover(
+            journal, source, placing(campaign), cycle, closed=partial(closed, catalogue)
+        ),
         measure=measure,
         recheck=Recheck(journal, catalogue, rse, account=account, frees=frees),
         compare=compare,
@@ -229,6 +234,7 @@ def make_pipeline(
             watermark=watermark(campaign),
         ),
         origin=origin(campaign),
+        close=CloseDatasets(journal, catalogue, closes) if closes else None,
     )
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
 
@@ -328,19 +334,39 @@ def lifetimes(campaign: Campaign) -> dict[str, int]:
     return {rule.rse_expression: rule.lifetime for rule in all_rules(campaign)}
 
 
+def closing(campaign: Campaign) -> Closing | None:
+    """When datasets are closed; None: they stay open."""
+    settings = campaign.naming.closing
+    if settings is None:
+        return None
+    triggered = None
+    if settings.trigger is not None and isinstance(campaign.source, FolderSource):
+        chosen = campaign.naming.chosen()
+        folder, template = campaign.source.path, settings.trigger
+
+        def is_triggered(record: FileRecord) -> bool:
+            name = render_template(template, parse_name(record.path, chosen))
+            return "/" not in name and (folder / name).is_file()
+
+        triggered = is_triggered
+    return Closing(settings.quiet, settings.next_run, triggered)
+
+
 def placing(campaign: Campaign) -> Callable[[str], Place]:
     """From a name, with or without folders, to its place in the catalogue."""
     scope, naming = campaign.scope, campaign.naming
-    chosen = grammars(naming.grammars)
+    chosen, allowed = naming.chosen(), naming.allowed()
+    late = naming.closing.late if naming.closing else None
 
     def placed(text: str) -> Place:
         name = parse_name(text, chosen)
-        names = place(name, naming.dataset, naming.containers)
+        names = place(name, naming.dataset, naming.containers, allowed, template=naming.name)
         return Place(
             did=DID(scope, names.did_name),
             dataset=DID(scope, names.dataset),
             containers=tuple(DID(scope, container) for container in names.containers),
             metadata=metadata(name),
+            late=DID(scope, sanitised(render_template(late, name), allowed)) if late else None,
         )
 
     return placed

@@ -105,7 +105,8 @@ class Outcome:
     `failed` were set aside, `waiting` are not yet where their rules want them, `still_there` have
     rules that ended and are on some RSE still: of each the first `LISTED`. `kept` are datasets
     whose rules were not ended, `endless` those whose rules do not end all the same; and why.
-    `not_yet` is what the source will offer later; `origin` is how full the folder of real files is.
+    `not_yet` is what the source will offer later, `not_closed` datasets that
+    are complete and that Rucio does not close; `origin` is how full the folder of real files is.
     """
 
     cycle: int
@@ -121,6 +122,7 @@ class Outcome:
     analysis: Analysis | None = None
     analysis_error: AnalysisFailed | None = None
     not_yet: Sequence[LeftOut] = ()
+    not_closed: Mapping[DID, str] = field(default_factory=dict)
     origin: Room | None = None
 
     @property

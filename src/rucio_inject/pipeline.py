@@ -15,6 +15,7 @@ from rucio_inject.domain.usage import Room
 from rucio_inject.outcome import LISTED, Outcome, Totals
 from rucio_inject.ports import Analysis
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
+from rucio_inject.steps.close import CloseDatasets
 from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.expire import ConfirmGone, EndRules
@@ -53,6 +54,7 @@ class Steps:
     confirm: ConfirmGone | None
     free: FreeSources
     origin: Callable[[], Room] | None
+    close: CloseDatasets | None
 
 
 class Pipeline:
@@ -78,6 +80,7 @@ class Pipeline:
         self._reopen()
         watched = self._steps.watch.run()
         analysis, analysis_error = self._access()
+        not_closed = self._steps.close.run() if self._steps.close else {}
         kept, endless = self._end()
         if set(ledger.counts()) == {self._goal} and not ledger.cycle_ended:
             self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
@@ -94,6 +97,7 @@ class Pipeline:
             endless=endless,
             analysis=analysis,
             analysis_error=analysis_error,
+            not_closed=not_closed,
             not_yet=self._steps.discover.not_yet,
             origin=self._steps.origin() if self._steps.origin else None,
         )

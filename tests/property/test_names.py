@@ -119,7 +119,7 @@ def test_a_science_name_is_understood_part_by_part(made: tuple[str, dict[str, ob
     assert {
         "night": told.night,
         "run": told.run,
-        "telescope": told.telescope.value,
+        "telescope": str(told.telescope),
         "subrun": told.subrun,
         "letter": told.letter.value,
         "target": f"{told.source}{told.wobble or ''}",

@@ -14,6 +14,8 @@ ACCOUNT = r"^[a-z0-9-_]+$"
 RSE_NAME = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
 CAMPAIGN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 TARGET = r"^[A-Za-z0-9][A-Za-z0-9+_-]{0,11}$"
+KEY = r"^[a-z][a-z0-9-]{0,30}$"
+CHARACTERS = r"^[+%#=@~:,;!$&()]*$"
 SUFFIX = r"^[._-][A-Za-z0-9._-]{1,40}$"
 # What the patterns ask for, in words.
 IN_WORDS = {
@@ -22,6 +24,8 @@ IN_WORDS = {
     RSE_NAME: "must be an RSE's name: capitals and digits, joined by dash or underscore",
     CAMPAIGN: "must begin with a letter or digit, and go on with these, dot, dash and underscore",
     SUFFIX: "must begin with dot, dash or underscore, and go on with letters, digits and these",
+    KEY: "must begin with a small letter, and go on with these, digits and dash",
+    CHARACTERS: "may hold + % # = @ ~ : , ; ! $ & ( ) only",
     TARGET: "must be 1 to 12 letters, digits, +, dash and underscore, the first no sign",
 }
 Scope = Annotated[str, StringConstraints(pattern=SCOPE, max_length=25)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from rucio_inject.campaign.model import (
     CAMPAIGN,
@@ -16,6 +16,7 @@ from rucio_inject.campaign.model import (
     RSEExpression,
     Scope,
 )
+from rucio_inject.campaign.naming import Naming
 from rucio_inject.campaign.origins import (
     DirectorySource,
     FolderSource,
@@ -46,7 +47,6 @@ from rucio_inject.campaign.units import (
     Whole,
     straight,
 )
-from rucio_inject.domain import names
 
 __all__ = [
     "IN_WORDS",
@@ -64,32 +64,6 @@ __all__ = [
     "RseSource",
     "SqlSource",
 ]
-
-
-class Naming(Model):
-    """How DIDs follow from names."""
-
-    grammars: tuple[str, ...] = Field(
-        default=tuple(names.GRAMMARS), min_length=1, description="grammars that a name may be of"
-    )
-    dataset: str = Field(
-        default=names.DEFAULT_DATASET, description="template of the dataset's name"
-    )
-    containers: tuple[str, ...] = Field(
-        default=names.DEFAULT_CONTAINERS,
-        description="templates of the containers' names, outermost first",
-    )
-
-    @field_validator("grammars")
-    @classmethod
-    def _known(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        names.grammars(keys)
-        return keys
-
-    @model_validator(mode="after")
-    def _well_formed(self) -> Naming:
-        names.check_templates(self.dataset, self.containers)
-        return self
 
 
 class Upload(Model):

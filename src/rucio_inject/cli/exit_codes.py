@@ -98,6 +98,6 @@ def of_outcome(outcome: Outcome) -> ExitCode:
     if outcome.waiting or outcome.still_there:
         return ExitCode.LATER
     unused = outcome.analysis_error or (outcome.analysis and outcome.analysis.failures)
-    if failures or outcome.skipped or outcome.kept or unused:
+    if failures or outcome.skipped or outcome.kept or outcome.not_closed or unused:
         return ExitCode.FILES_FAILED
     return ExitCode.DONE

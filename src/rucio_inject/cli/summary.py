@@ -101,6 +101,7 @@ def as_json(report: RunReport) -> dict[str, Any]:
         ],
         "kept": {str(did): why for did, why in outcome.kept.items()},
         "endless": {str(did): why for did, why in outcome.endless.items()},
+        "not_closed": {str(did): why for did, why in outcome.not_closed.items()},
         "still_there": [str(record.did) for record in outcome.still_there],
         "analysis": outcome.analysis.headline if outcome.analysis else None,
         "analysis_error": outcome.analysis_error.message if outcome.analysis_error else None,

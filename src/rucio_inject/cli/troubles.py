@@ -50,6 +50,8 @@ def troubles(outcome: Outcome) -> Iterator[str]:
         yield f"  does not end  {dataset}: {why}"
     if outcome.endless:
         yield f"{_INDENT}→ {_ENDLESS}"
+    for dataset, why in outcome.not_closed.items():
+        yield f"  not closed    {dataset}: {why}"
     yield from _still_there(outcome)
     yield from _unused(outcome)
 

@@ -289,6 +289,13 @@ class SourceFreed(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionClosing(Fact):
+    """Intent: a dataset that we made and that is complete is about to be closed."""
+
+    did: DID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionEnding(Fact):
     """Intent: a dataset or container that we made is about to be given its end."""
 

@@ -76,7 +76,7 @@ class BringUp:
         self._wanted = wanted
         self._clock = clock
         self._base = base
-        self._programs = Programs(paths, base)
+        self._programs = Programs(paths, base, wanted.name_characters)
 
     def run(self, options: StartOptions, identity: Identity | None) -> None:
         """Bring up everything, when nothing of it runs. LakeError says what did not come up."""
@@ -127,6 +127,12 @@ class BringUp:
                     f"the lake in {self._paths.root} is running with another {name}",
                     hint="stop it first: rucio-inject lake stop",
                 )
+        own = content.parse(content.read_text(self._paths.content), str(self._paths.content))
+        if own.name_characters != self._wanted.name_characters:
+            raise LakeError(
+                f"the lake in {self._paths.root} is running with other name_characters",
+                hint="stop it first: rucio-inject lake stop",
+            )
         if self._state.has_authority:
             self._provide_certificates()
         self._write_clients()

@@ -50,6 +50,7 @@ class Rse(_Part):
     """An RSE: a folder of the lake. Sizes in bytes."""
 
     attributes: dict[str, AttributeValue] = Field(default_factory=dict)
+    deterministic: bool = True
     availability_read: bool = True
     availability_write: bool = True
     availability_delete: bool = True
@@ -79,6 +80,7 @@ class Content(_Part):
     accounts: dict[AccountName, Account]
     scopes: dict[ScopeName, AccountName] = Field(default_factory=dict)
     rses: dict[RseName, Rse] = Field(min_length=1)
+    name_characters: Annotated[str, StringConstraints(pattern=r"^[+%#=@~:,;!$&() ]*$")] = ""
     distance: Annotated[int, Field(ge=1)] = 1
     distances: tuple[Distance, ...] = ()
     limits: dict[AccountName, dict[RseName, Bytes | Literal["unlimited"]]] = Field(

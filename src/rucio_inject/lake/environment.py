@@ -62,13 +62,15 @@ def _clean(paths: LakePaths, base: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **_past_proxies(base), MARK: str(paths.root), "PYTHONUNBUFFERED": "1"}
 
 
-def for_server(paths: LakePaths, base: Mapping[str, str]) -> dict[str, str]:
-    """For Rucio's server, its daemons and the transfer service."""
+def for_server(paths: LakePaths, base: Mapping[str, str], names: str = "") -> dict[str, str]:
+    """For Rucio's server, its daemons and the transfer service; `names` are further characters of
+    DID names."""
     home = str(paths.server_home)
     settings = {
         "RUCIO_HOME": home,
         "RUCIO_CONFIG": str(paths.server_config),
         "RUCIO_POLICY_PACKAGE": "rucio_inject.lake.policy",
+        "LAKE_NAME_CHARACTERS": names,
         "TZ": "UTC",
     }
     return {**_clean(paths, base), **_grid(paths, ROOT, base), **settings}

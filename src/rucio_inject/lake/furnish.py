@@ -56,7 +56,7 @@ def furnish(
     known = {entry["rse"] for entry in client.list_rses()}
     for name, rse in content.rses.items():
         if name not in known:
-            client.add_rse(name)
+            client.add_rse(name, deterministic=rse.deterministic)
         _rse(client, name, rse, ways.protocols(name, rse), transfer_url)
     for (source, destination), distance in content.links().items():
         _distance(client, source, destination, distance)

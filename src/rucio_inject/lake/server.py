@@ -18,9 +18,11 @@ APPLICATION = "rucio_inject.lake.application:application"
 
 
 class Programs:
-    """Makes the commands of one lake; `base` is the environment that they inherit."""
+    """Makes the commands of one lake; `base` is the environment that they inherit, `names` are
+    further characters of DID names."""
 
-    def __init__(self, paths: LakePaths, base: Mapping[str, str]) -> None:
+    def __init__(self, paths: LakePaths, base: Mapping[str, str], names: str = "") -> None:
+        self._names = names
         self._paths = paths
         self._base = base
 
@@ -28,7 +30,7 @@ class Programs:
         return Command(
             (sys.executable, "-m", *arguments),
             self._paths.log(name),
-            environment.for_server(self._paths, self._base),
+            environment.for_server(self._paths, self._base, self._names),
             self._paths.server_home,
         )
 

@@ -320,6 +320,8 @@ def _subject(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
     match fact:
         case f.FileFact() | f.CollectionAsked() | f.CollectionEnding() | f.CollectionGone():
             return str(fact.did)
+        case f.CollectionClosing():
+            return str(fact.did)
         case f.RuleMade() | f.RuleEnding() | f.RuleGone():
             return fact.rule_id
         case f.RuleChanged():

@@ -201,6 +201,10 @@ class Catalogue(Protocol):
         """What a dataset or container holds directly; NotFound if it is not there."""
         ...
 
+    def close(self, collection: DID) -> None:
+        """Let a dataset or container take no more. Idempotent. NotFound if it is not there."""
+        ...
+
     def expire_collection(self, collection: DID, lifetime: int) -> None:
         """Let a dataset or container end by itself after `lifetime` seconds."""
         ...

@@ -14,6 +14,7 @@ from rucio.common.exception import (
     DuplicateRule,
     InvalidRSEExpression,
     RuleNotFound,
+    UnsupportedOperation,
 )
 
 from rucio_inject.domain.did import DID, DIDType
@@ -299,6 +300,18 @@ class RucioCatalogue:
         with catalogue_errors(f"cannot list what {collection} holds"):
             held = client.list_content(collection.scope, collection.name)
             return tuple(answers.did(row) for row in answers.rows(held))
+
+    def close(self, collection: DID) -> None:
+        """See the port."""
+        client = self._session.client()
+        with catalogue_errors(f"cannot close {collection}"):
+            try:
+                client.close(collection.scope, collection.name)
+            except UnsupportedOperation:
+                # Rucio changes nothing of what is closed, and says so by an error.
+                known = self.look_up_collections([collection])
+                if collection not in known or known[collection].open:
+                    raise
 
     def expire_collection(self, collection: DID, lifetime: int) -> None:
         """See the port."""

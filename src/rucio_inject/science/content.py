@@ -45,14 +45,14 @@ class RootContent:
 
     def write(self, path: Path, seed: int) -> None:
         """See `sources.payload.Payload`."""
-        if _level(path) is Level.MELIBEA:
+        if _level(path) == Level.MELIBEA:
             make_root_payload(PayloadKind.MELIBEA, path, events=self._events, seed=seed)
         else:
             events = max(self._events // EVENTS_PER_CAMERA, 1)
             make_root_payload(PayloadKind.CALIBRATED, path, events=events, seed=seed)
 
 
-def _level(path: Path) -> Level | None:
+def _level(path: Path) -> str | None:
     try:
         return parse_name(path.name).level
     except NameRefused:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
@@ -25,6 +26,9 @@ from rucio_inject.steps.unchanged import refuse_other_place
 
 BATCH = 1000
 
+Closed: TypeAlias = Callable[[Collection[DID]], Collection[DID]]
+"""Those of some datasets that take no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -34,16 +38,25 @@ class Place:
     dataset: DID
     containers: tuple[DID, ...]
     metadata: Mapping[str, str | int]
+    late: DID | None = None
+    """The dataset that takes it if its own is closed; None: it is set aside then."""
 
 
 class Discover:
     """Asks a source what there is, and puts it on record."""
 
     def __init__(
-        self, journal: Journal, source: Source, place: Callable[[str], Place], cycle: int
+        self,
+        journal: Journal,
+        source: Source,
+        place: Callable[[str], Place],
+        cycle: int,
+        *,
+        closed: Closed | None = None,
     ) -> None:
         """`place` gives a name its place in the catalogue, or raises NameRefused; `cycle` is the
-        one that new files belong to."""
+        one that new files belong to; `closed` tells which datasets take no more."""
+        self._closed = closed
         self._journal = journal
         self._source = source
         self._place = place
@@ -104,7 +117,7 @@ class Discover:
         placed = list(self._placed(offered, facts))
         known = self._journal.ledger.known([place.did for _, place in placed])
         paths: dict[DID, str] = {}
-        for file, place in placed:
+        for file, place in self._past_closed(placed, known):
             record, key = known.get(place.did), digest(place.did)
             # Two digests may be the same by chance: then nobody has the DID.
             other = paths.get(place.did) or (record.path if record and key in taken else None)
@@ -118,6 +131,18 @@ class Discover:
             paths.setdefault(place.did, file.where)
         taken.update(map(digest, paths))
         return facts
+
+    def _past_closed(
+        self, placed: Sequence[tuple[SourceFile, Place]], known: Collection[DID]
+    ) -> Iterator[tuple[SourceFile, Place]]:
+        """The same files, but new ones that come too late for their dataset go to another."""
+        new = {p.dataset for _, p in placed if p.did not in known and p.late is not None}
+        full = self._closed(new) if new and self._closed is not None else ()
+        for file, place in placed:
+            if place.late is not None and place.did not in known and place.dataset in full:
+                yield file, replace(place, dataset=place.late)
+            else:
+                yield file, place
 
     def _placed(
         self, offered: Sequence[SourceFile | LeftOut], facts: list[Fact]

@@ -82,7 +82,7 @@ def _refuse_other_naming(record: FileRecord, name: str, place: Callable[[str], P
 def refuse_other_place(record: FileRecord, place: Place) -> None:
     """UsageError if a file would now be in another dataset: it is in its own for good, and with
     another naming its records would tell lies."""
-    if record.dataset != place.dataset:
+    if record.dataset not in {place.dataset, place.late}:
         raise changed("naming.dataset", f"{record.dataset} for {record.did}", str(place.dataset))
     if record.containers != place.containers:
         before, now = (

@@ -212,6 +212,12 @@ class MemoryCatalogue:
         with self._lake.call("contents"):
             return tuple(self._collection(collection).contents)
 
+    def close(self, collection: DID) -> None:
+        """See the port."""
+        with self._lake.call("close"):
+            self._collection(collection)
+            self._lake.closed.add(collection)
+
     def expire_collection(self, collection: DID, lifetime: int) -> None:
         """See the port."""
         with self._lake.call("expire_collection"):

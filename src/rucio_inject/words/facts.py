@@ -14,6 +14,8 @@ def subject(fact: f.Fact) -> str:  # noqa: PLR0911 -- a flat table
     match fact:
         case f.FileFact() | f.CollectionAsked() | f.CollectionEnding() | f.CollectionGone():
             return str(fact.did)
+        case f.CollectionClosing():
+            return str(fact.did)
         case f.RuleAsked():
             return str(fact.dataset)
         case f.RuleMade() | f.RuleEnding() | f.RuleGone():
@@ -106,6 +108,8 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
             return "source to be removed"
         case f.SourceFreed():
             return "source removed"
+        case f.CollectionClosing():
+            return "complete: it is closed"
         case f.CollectionEnding():
             return "to be given its end"
         case f.CollectionGone():

@@ -479,6 +479,7 @@ class TestForget:
 COUNTED = f.RSECounted(at=NOON, rse="A", catalogue=Usage(2, 9), storage=None)
 OTHERS: list[f.Fact] = [
     f.CycleBegun(at=NOON, cycle=1),
+    f.CollectionClosing(at=NOON, did=FILE),
     f.ReplicaTold(at=NOON, did=FILE, rse="A", pfn="p", size=1, adler32="00000001"),
     f.FileAnnounced(at=NOON, did=FILE, announced=Announced(md5="0" * 32)),
     f.CycleEnded(at=NOON, cycle=1),

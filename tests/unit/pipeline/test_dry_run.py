@@ -41,6 +41,7 @@ EFFECTS: dict[type, set[str]] = {
         "set_metadata",
         "add_collections",
         "attach",
+        "close",
         "expire_collection",
         "mark_bad",
         "add_rule",

@@ -55,7 +55,8 @@ class FileName(ABC):
     """A file name that was understood. `str()` gives it back, byte for byte.
 
     `night` is None where neither the name nor its folders tell it, `source` where the name tells
-    none. `run` and `subrun` are digits as written: leading zeros belong to them.
+    none. `run` and `subrun` are digits as written: leading zeros belong to them. `telescope` and
+    `level` are a `Telescope` and a `Level` where this program knows the experiment.
     """
 
     experiment: ClassVar[str]
@@ -63,8 +64,8 @@ class FileName(ABC):
     night: date | None
     run: str
     subrun: str | None
-    telescope: Telescope
-    level: Level
+    telescope: str
+    level: str
     source: str | None
     extension: str
 
@@ -97,8 +98,8 @@ class FileName(ABC):
             "experiment": self.experiment,
             "run": self.run,
             "subrun": self.subrun,
-            "telescope": self.telescope.value,
-            "level": self.level.value,
+            "telescope": str(self.telescope),
+            "level": str(self.level),
             "source": self.source,
             **self.own_fields(),
         }

@@ -177,7 +177,7 @@ class MagicScience(FileName):
     def render(self) -> str:
         """The file name, without folders."""
         night = self.night.isoformat().replace("-", "")
-        telescope = "" if self.telescope is Telescope.ST else f"{self.telescope.value}_"
+        telescope = "" if self.telescope is Telescope.ST else f"{self.telescope}_"
         subrun = "" if self.subrun is None else f".{self.subrun}"
         target = f"{self.source}{self.wobble or ''}{self.extension}"
         return f"{night}_{telescope}{self.run}{subrun}_{self.letter.value}_{target}"
@@ -229,7 +229,7 @@ class MagicAuxiliary(FileName):
 
     def render(self) -> str:
         """The file name, without folders."""
-        telescope = "" if self.telescope is Telescope.ST else f"_{self.telescope.value}"
+        telescope = "" if self.telescope is Telescope.ST else f"_{self.telescope}"
         subrun = "" if self.subrun is None else f".{self.subrun}"
         return f"{self.kind.value}{self.run}{subrun}{telescope}{self.extension}"
 

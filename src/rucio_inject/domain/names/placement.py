@@ -11,6 +11,7 @@ from rucio_inject.domain.names.base import FileName, shown
 from rucio_inject.domain.names.templates import (
     DEFAULT_CONTAINERS,
     DEFAULT_DATASET,
+    DEFAULT_NAME,
     fill,
     fill_fitting,
 )
@@ -19,6 +20,14 @@ GENERIC_NAME = re.compile(r"^[/A-Za-z0-9][/A-Za-z0-9\.\-_]*$")
 """DID names that Rucio's generic schema takes; a site may take more."""
 NAME_LENGTH = 250
 """Characters that a DID name may have."""
+
+
+def name_pattern(characters: str) -> re.Pattern[str]:
+    """DID names that a site's schema takes, which has these characters besides the generic ones."""
+    extra = re.escape(characters)
+    if not extra:
+        return GENERIC_NAME
+    return re.compile(rf"^[/A-Za-z0-9{extra}][/A-Za-z0-9\.\-_{extra}]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +74,17 @@ def place(
     dataset: str = DEFAULT_DATASET,
     containers: Sequence[str] = DEFAULT_CONTAINERS,
     allowed: re.Pattern[str] = GENERIC_NAME,
+    *,
+    template: str = DEFAULT_NAME,
 ) -> Placement:
-    """The DID names of a file, its dataset and its containers, by templates.
+    """The DID names of a file, by `template`, of its dataset and its containers, by templates.
 
     Containers whose template needs what the name does not tell are left out. NameRefused if the
     dataset's template needs it, if a name is not taken by the catalogue, or if two of them are
     the same (Rucio has one name for one thing). ValueError if a template is wrong.
     """
     fields = name.fields()
-    did_name = sanitised(fields["name"], allowed)
+    did_name = sanitised(fill(template, fields), allowed)
     dataset_name = sanitised(fill(dataset, fields), allowed)
     container_names = tuple(sanitised(text, allowed) for text in fill_fitting(containers, fields))
     every = (did_name, dataset_name, *container_names)
@@ -94,10 +105,12 @@ def metadata(name: FileName) -> dict[str, str | int]:
     """
     fields = name.fields()
     told: dict[str, str | int] = {
-        "run_number": int(name.run),
-        "datatype": name.level.value,
-        "telescope": name.telescope.value,
+        key: fields[field]
+        for key, field in (("datatype", "level"), ("telescope", "telescope"))
+        if field in fields
     }
-    if name.subrun is not None:
-        told["subrun"] = int(name.subrun)
+    # A run that is no number is in the dataset's name alone: Rucio's own key takes numbers.
+    for key, field in (("run_number", "run"), ("subrun", "subrun")):
+        if fields.get(field, "").isdigit():
+            told[key] = int(fields[field])
     return told | {key: fields[key] for key in ("night", "source") if key in fields}

@@ -7,7 +7,7 @@ reach into the program, and every field is text as the file name has it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
 from types import MappingProxyType
@@ -40,6 +40,9 @@ FIELDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a template can use. Names leave out what they do not tell."""
+
+DEFAULT_NAME = "{name}"
+"""A file's DID is called as the file is."""
 
 DEFAULT_DATASET = "{run}"
 """A dataset a run, named as PIC's first workflow named it.
@@ -74,34 +77,48 @@ def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
     for _, field, spec, conversion in parsed:
         if field is None:
             continue
-        if spec or conversion or field not in FIELDS:
+        if spec or conversion or not (field.isascii() and field.isidentifier()):
             wanted = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            known = ", ".join(FIELDS)
-            raise ValueError(
-                f"template {shown(template)}: {{{wanted}}} is no field; there are {known}"
-            )
+            raise _no_field(template, wanted, FIELDS)
     return tuple((text, field) for text, field, _, _ in parsed)
 
 
+def _no_field(template: str, wanted: str, known: Iterable[str]) -> ValueError:
+    there = ", ".join(known)
+    return ValueError(f"template {shown(template)}: {{{wanted}}} is no field; there are {there}")
+
+
 @lru_cache(maxsize=256)
-def template_fields(template: str) -> frozenset[str]:
-    """The fields that a template needs.
+def template_fields(template: str, more: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The fields that a template needs; `more` are those of a campaign's own grammars.
 
     ValueError, saying what is wrong, for a template that is empty, cannot be read, or has
     anything but known, plain fields. So this is how to check one when a campaign is loaded.
     """
+    needed = _needed(template)
+    for field in sorted(needed):
+        if field not in FIELDS and field not in more:
+            raise _no_field(template, field, [*FIELDS, *sorted(more - FIELDS.keys())])
+    return needed
+
+
+@lru_cache(maxsize=256)
+def _needed(template: str) -> frozenset[str]:
     return frozenset(field for _, field in _parts(template) if field is not None)
 
 
-def check_templates(dataset: str, containers: Sequence[str]) -> None:
-    """Check templates that are to be used together. ValueError says what is wrong.
+def check_templates(
+    dataset: str, containers: Sequence[str], *, fields: frozenset[str] = frozenset()
+) -> None:
+    """Check templates that are to be used together; `fields` are those of a campaign's own
+    grammars. ValueError says what is wrong.
 
     Besides each alone: no two may be the same, since a dataset and a container, or two
     containers one in the other, cannot share a name.
     """
     every = (dataset, *containers)
     for template in every:
-        template_fields(template)
+        template_fields(template, fields)
     twice = sorted({template for template in every if every.count(template) > 1})
     if twice:
         raise ValueError(f"template {', '.join(map(shown, twice))} is used more than once")
@@ -113,7 +130,9 @@ def render_template(template: str, name: FileName) -> str:
     NameRefused if the name does not tell a field that the template needs; ValueError if the
     template itself is wrong.
     """
-    return fill(template, name.fields())
+    fields = name.fields()
+    template_fields(template, frozenset(fields))
+    return fill(template, fields)
 
 
 def render_containers(templates: Sequence[str], name: FileName) -> tuple[str, ...]:
@@ -121,7 +140,10 @@ def render_containers(templates: Sequence[str], name: FileName) -> tuple[str, ..
 
     A template that needs what the name does not tell is left out. ValueError if one is wrong.
     """
-    return fill_fitting(templates, name.fields())
+    fields = name.fields()
+    for template in templates:
+        template_fields(template, frozenset(fields))
+    return fill_fitting(templates, fields)
 
 
 def fill(template: str, fields: Mapping[str, str]) -> str:
@@ -139,5 +161,5 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 def fill_fitting(templates: Sequence[str], fields: Mapping[str, str]) -> tuple[str, ...]:
     """As `render_containers`, from what `FileName.fields()` gave."""
-    fitting = [template for template in templates if template_fields(template) <= fields.keys()]
+    fitting = [template for template in templates if _needed(template) <= fields.keys()]
     return tuple(fill(template, fields) for template in fitting)

@@ -24,6 +24,19 @@ NO_RSE = "NO-SUCH-RSE"
 class CatalogueContract(RulesContract):
     """Every sentence of the port's docstrings. A subclass gives the fixture `world`."""
 
+    def test_what_is_closed_takes_no_more(self, world: ContractWorld) -> None:
+        dataset, first, second = world.name("dataset"), world.registered(), world.registered()
+        world.catalogue.add_collections({dataset: DIDType.DATASET})
+        world.catalogue.attach({dataset: [first]})
+        world.catalogue.close(dataset)
+        assert not world.catalogue.look_up_collections([dataset])[dataset].open
+        with pytest.raises(CatalogueRefused):
+            world.catalogue.attach({dataset: [second]})
+        assert world.catalogue.contents(dataset) == (first,)
+        world.catalogue.close(dataset)
+        with pytest.raises(NotFound):
+            world.catalogue.close(world.name("nothing"))
+
     def test_whoami_names_the_account(self, world: ContractWorld) -> None:
         identity = world.catalogue.whoami()
         assert identity.account == world.account
