@@ -99,6 +99,19 @@ class Bench:
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
+    def ledger(self, keys: Mapping[str, Any], what: str, *words: str) -> Ran:
+        """Import into a campaign's ledger, or export it."""
+        command = [sys.executable, "-m", "rucio_inject", "ledger", what, str(self.write(keys))]
+        done = subprocess.run(
+            [*command, *words],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
     def output(self, name: str) -> Path:
         """Where a campaign keeps what it makes."""
         return self.folder / "rucio-inject-output" / name

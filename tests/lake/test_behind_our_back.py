@@ -239,3 +239,39 @@ def is_gone(client: Any, name: str) -> bool:
     except DataIdentifierNotFound:
         return True
     return False
+
+
+def test_an_imported_ledger_is_taken_up_by_a_run(bench: Bench, official_client: Official) -> None:
+    """What is in the lake is adopted and proved, what is gone is brought again."""
+    root, run = official_client("root"), "05089108"
+    rules = [{"rse_expression": "PIC-DCACHE"}]
+    keys = campaign("of2020", 0, source=inbox(bench, run, 2), rules=rules, end=None)
+    assert bench.run(keys).code == 0
+    seed = bench.folder / "2020.json"
+    told = bench.ledger(keys, "export", "--format", "seed", "--out", str(seed))
+    assert told.code == 0, told.err
+
+    heir = {**keys, "campaign": "heir"}
+    imported = bench.ledger(heir, "import", str(seed))
+    assert (imported.code, "2  REGISTERED" in imported.out) == (0, True), imported.err
+    taken_up = bench.run(heir)
+    assert (taken_up.code, taken_up.end["files"]) == (0, {"VERIFIED": 2}), taken_up.err
+    assert taken_up.end["adopted"]["files"] == 2
+    kept = bench.run({**heir, "end": END})
+    assert "in the lake before this campaign" in str(kept.end["kept"])
+
+    for rule in root.list_did_rules(SCOPE, run):
+        root.update_replication_rule(rule["id"], {"lifetime": 1, "purge_replicas": True})
+    names = [NAME.format(run, number) for number in (1, 2)]
+    wait_until(lambda: all(is_gone(root, name) for name in names))
+    late = {**keys, "campaign": "late"}
+    assert bench.ledger(late, "import", str(seed)).code == 0
+    again = bench.run(late)
+    assert (again.code, again.end["files"]) == (0, {"VERIFIED": 2}), again.err
+    assert again.end["adopted"]["files"] == 0
+    assert "was reaped before a rule kept it" in again.err
+    for name in names:
+        assert (
+            stored(bench, "PIC-DCACHE", name).read_bytes()
+            == (bench.folder / "inbox" / name).read_bytes()
+        )

@@ -11,6 +11,7 @@ from rucio_inject.domain.errors import NotFound, ReplicaMissing
 from rucio_inject.domain.facts import Fact, FileSetBack
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
+from rucio_inject.steps.compare import conflict
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import UNDER_WAY, datasets_under_way
 
@@ -87,6 +88,9 @@ class Recheck:
 
     def _fact(self, record: FileRecord, known: KnownFile | None, why: str) -> Fact | None:
         at, reason = self._journal.clock.now(), f"{record.did} {why}"
+        if known is not None and (other := conflict(record, known)) is not None:
+            # An imported ledger says so of years ago; or it was reaped, and registered by others.
+            return self._journal.failed(record.did, other)
         if known is not None and self._rse in known.replicas:
             if record.state is FileState.REGISTERED:
                 return None
