@@ -168,21 +168,25 @@ class PosixAccess:
         try:
             return FileIO(path, "x")
         except FileNotFoundError:
-            self._make_folder(Path(path).parent)
+            self._make_folder(os.path.dirname(path))  # noqa: PTH120 -- for nearly each file
             return FileIO(path, "x")
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: str) -> None:
         """Make a folder, and those above it up to the prefix, which only who mounts the storage
         may make."""
-        prefix = Path("/" + self.protocol.attributes["prefix"].strip("/"))
+        prefix = os.path.normpath("/" + self.protocol.attributes["prefix"].strip("/"))
         if folder == prefix:
-            raise _not_mounted(self.doing, str(prefix))
-        if not folder.parent.is_dir():
-            self._make_folder(folder.parent)
+            raise _not_mounted(self.doing, prefix)
+        above = os.path.dirname(folder)  # noqa: PTH120
         # Another thread may be making it.
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            try:
+                os.mkdir(folder)  # noqa: PTH102
+            except FileNotFoundError:
+                self._make_folder(above)
+                os.mkdir(folder)  # noqa: PTH102
         if self.durable:
-            _sync(folder.parent)
+            _sync(Path(above))
 
 
 class LocalFile:

@@ -174,13 +174,13 @@ class TestFolders:
         self, pool: Path, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         storage = storage_of(settings_of(pool, lfn2pfn_algorithm="identity"))
-        made, mkdir = [], Path.mkdir
+        made, mkdir = [], os.mkdir
 
-        def counted(self: Path, *args: Any, **named: Any) -> None:
-            made.append(self)
-            mkdir(self, *args, **named)
+        def counted(path: str, *args: Any) -> None:
+            mkdir(path, *args)
+            made.append(Path(path))
 
-        monkeypatch.setattr(Path, "mkdir", counted)
+        monkeypatch.setattr(os, "mkdir", counted)
         for name in ("a/b/1", "a/b/2", "a/3"):
             storage.put("RSE", source, DID("scope", name))
         assert made == [pool / "scope", pool / "scope/a", pool / "scope/a/b"]
