@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check faults bench format clean install
+.PHONY: help demo test check faults soak bench format clean install
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -24,6 +24,9 @@ check: $(VENV)/.dev  ## format, lint, types, floors; unit, contract and property
 
 faults: $(VENV)/.dev  ## kill, cut off and starve runs on a real lake, and prove that nothing is lost
 	$(BIN)/python -m tests.faults $(FAULTS)
+
+soak: $(VENV)/.dev  ## let the service run 24 cycles on a real lake, and look what is left behind
+	$(BIN)/python -m tests.soak $(SOAK)
 
 bench: $(VENV)/.dev  ## measure injection side by side: the seed's sequence, UploadClient and ours, on a real lake
 	$(BIN)/python -m benchmarks.injection $(BENCH)
