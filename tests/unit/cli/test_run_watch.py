@@ -61,7 +61,7 @@ class Watched:
 
         monkeypatch.setattr(self.clock, "wait", waited)
         monkeypatch.setattr(run, "SystemClock", lambda: self.clock)
-        monkeypatch.setattr(run, "_stoppable", stoppable)
+        monkeypatch.setattr(run, "stoppable", stoppable)
         monkeypatch.setattr(run, "rucio_ports", lambda *_, **__: ports)
         monkeypatch.setattr(run, "find_spec", lambda name: None)
 

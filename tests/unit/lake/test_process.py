@@ -13,7 +13,8 @@ from rucio_inject.lake import process
 from rucio_inject.lake.process import MARK, Command
 from rucio_inject.lake.state import Member
 
-STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\n"
+UP = "print('up', flush=True)\n"
+STUBBORN = f"import signal, time; signal.signal(15, signal.SIG_IGN); {UP}"
 TERM = ((signal.SIGTERM, 0.3), (signal.SIGKILL, 10.0))
 
 
@@ -28,8 +29,15 @@ def _launch(tmp_path: Path, code: str) -> Member:
     )
 
 
+def _wait_until_up(tmp_path: Path) -> None:
+    while (tmp_path / "log").read_text() != "up\n":
+        SystemClock().wait(0.02)
+
+
 def test_a_process_is_found_by_its_mark_and_stopped(tmp_path: Path) -> None:
-    member = _launch(tmp_path, "")
+    member = _launch(tmp_path, UP)
+    # A moment after it was started the system may show no environment of it yet.
+    _wait_until_up(tmp_path)
     assert process.is_alive(member)
     assert member.pid in {one.pid for one in process.left_over(tmp_path, tmp_path / "pg")}
     assert process.memory_of(member) > 1_000_000
@@ -41,8 +49,7 @@ def test_a_process_is_found_by_its_mark_and_stopped(tmp_path: Path) -> None:
 
 def test_a_process_that_ignores_a_signal_gets_the_next(tmp_path: Path) -> None:
     member = _launch(tmp_path, STUBBORN)
-    while (tmp_path / "log").read_text() != "up\n":
-        SystemClock().wait(0.02)
+    _wait_until_up(tmp_path)
     assert process.stop([member], TERM[:1], SystemClock()) == [member]
     assert process.stop([member], TERM, SystemClock()) == []
 
