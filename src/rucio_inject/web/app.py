@@ -63,7 +63,6 @@ def make_app(board: Board, gate: Gate, clock: Clock, *, root_path: str = "") -> 
 
     app = FastAPI(
         title="rucio-inject",
-        root_path=root,
         lifespan=life,
         docs_url=None,
         redoc_url=None,
@@ -80,7 +79,7 @@ def make_app(board: Board, gate: Gate, clock: Clock, *, root_path: str = "") -> 
     _add_machines(app, site)
     app.mount("/static", _Static(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=1000)
-    return Harness(app, gate.hosts)
+    return Harness(app, gate.hosts, root)
 
 
 def _as_refused(site: Site) -> Any:

@@ -121,11 +121,13 @@ def address_of(request: Request) -> str:
 
 class Harness:
     """Wraps the application: refuses names that are not ours and forms that are too long, and puts
-    the headers on that keep a page to itself."""
+    the headers on that keep a page to itself. `root` is the path below which a proxy shows the
+    page, whether or not the proxy takes it off the requests."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], root: str) -> None:
         self._app = app
         self._hosts = hosts
+        self._root = root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -155,7 +157,14 @@ class Harness:
             answer = Response("this page goes by another name\n", 421, media_type="text/plain")
             await answer(scope, receive, dressed)
             return
-        await self._app(scope, limited, dressed)
+        await self._app(self._placed(scope), limited, dressed)
+
+    def _placed(self, scope: Scope) -> Scope:
+        """The request below the root path."""
+        path: str = scope["path"]
+        below = path == self._root or path.startswith(f"{self._root}/")
+        placed = path if below else self._root + path
+        return {**scope, "path": placed, "root_path": self._root}
 
     def _is_ours(self, host: str) -> bool:
         """A page of another site may have let its name point here."""
