@@ -88,7 +88,7 @@ class TestFile:
         path = tmp_path / "counts.jsonl"
         curves = Curves(path)
         curves.refresh()
-        assert curves.span is None
+        assert curves.latest == {}
         Series(path).append([sample(0, 1), sample(0, 2, "B")])
         curves.refresh()
         Series(path).append([sample(1, 4)])

@@ -20,7 +20,8 @@
       return;
     }
     wanted = false;
-    // An answer would take away what somebody is typing into, or the box just ticked.
+    // What could not be shown before may now be: all of the page is another one then.
+    if (document.querySelector("[data-reload]")) location.reload();
     if (!document.hidden && window.htmx) htmx.trigger(document.body, "moved");
     waiting = setTimeout(() => {
       waiting = null;

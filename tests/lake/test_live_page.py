@@ -1,0 +1,57 @@
+"""The live page while a campaign runs on a real lake, in a real browser."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from tests.lake.campaigns import HOLDERS, Bench, campaign
+from tests.web.browser import browsing, visit
+from tests.web.made import shown
+
+from rucio_inject.cli.exit_codes import ExitCode
+from rucio_inject.ports.board import Posted
+
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
+
+NAME = "seen"
+
+
+def test_the_curve_moves_while_files_come_and_go(bench: Bench, tmp_path: Path) -> None:
+    keys = campaign(NAME, 977, monitor={"interval": 0.5, "highlight": "PIC-DCACHE"})
+    output = bench.output(NAME)
+    posted = Posted(NAME, output / f"{NAME}.db", output / "counts.jsonl", "PIC-DCACHE")
+    with shown(tmp_path, [posted]) as site, browsing() as browser, visit(browser, site.url) as seen:
+        seen.sign_in()
+        expect(seen.page.get_by_role("alert")).to_contain_text("there is no ledger")
+        run = subprocess.Popen(
+            bench.arguments(keys, "--quiet"), env=bench.environment(), cwd=bench.folder
+        )
+        try:
+            expect(seen.page.get_by_role("article", name=NAME)).to_contain_text(
+                "running", timeout=90_000
+            )
+            seen.go(f"/c/{NAME}")
+            figure = seen.page.locator("#figure")
+            expect(figure.locator("canvas")).to_be_visible(timeout=60_000)
+            seen.page.wait_for_function(
+                "() => Number(document.querySelector('#counts tbody tr td')?.textContent) >= 2",
+                timeout=120_000,
+            )
+            held = seen.page.locator("#counts tbody tr")
+            expect(held).to_have_count(len(HOLDERS))
+            assert run.poll() is None, "the curve moved only when the run was over"
+            # The curve falls again: the rules have ended, and the files with them.
+            seen.page.wait_for_function(
+                "() => Number(document.querySelector('#counts tbody tr td')?.textContent) === 0",
+                timeout=180_000,
+            )
+            assert run.wait(180) == ExitCode.DONE
+        finally:
+            run.kill()
+            run.wait()
+        funnel = seen.page.get_by_role("region", name="From found to gone")
+        expect(funnel.get_by_role("listitem").last).to_contain_text("2")
+        expect(seen.page.locator(".tiles")).to_contain_text("idle")
