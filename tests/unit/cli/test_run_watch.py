@@ -17,6 +17,7 @@ from rucio_inject.cli import run
 from rucio_inject.cli.main import cli
 from rucio_inject.domain.errors import CatalogueUnavailable, Interrupted, SignInFailed
 from rucio_inject.factory import Ports
+from rucio_inject.ports import Bell
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
@@ -48,12 +49,12 @@ class Watched:
         ports = Ports(MemoryCatalogue(self.lake), MemoryStorage(self.lake), None, self.clock)
         wait = self.clock.wait
 
-        def waited(seconds: float) -> None:
+        def waited(seconds: float, bell: Bell | None = None) -> None:
             if seconds == EVERY:
                 if not self.between:
                     raise Interrupted("stopped as the test asked")
                 self.between.pop(0)()
-            wait(seconds)
+            wait(seconds, bell)
 
         @contextmanager
         def stoppable(clock: Any) -> Any:
