@@ -17,6 +17,7 @@ from rucio_inject.domain.injection import FileRecord
 from rucio_inject.factory import (
     Folders,
     Ports,
+    ceiling,
     make_pipeline,
     make_plan,
     make_sampler,
@@ -147,6 +148,7 @@ class Injector:
             rules=rule_requests(campaign),
             attributes=campaign.rse_attributes,
         )
+        ceiling(campaign, lake)
         # The last question, as it takes longest.
         refuse_other_upload(self._ledger, campaign.upload.rse)
         return lake

@@ -13,6 +13,7 @@ from rucio_inject.campaign.origins import MarkedSource
 from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
 from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.names import (
@@ -39,7 +40,7 @@ from rucio_inject.steps.close import CloseDatasets, Closing, closed
 from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, Place
 from rucio_inject.steps.expire import ConfirmGone, EndRules
-from rucio_inject.steps.foresee import ForeseeFiles, Promise, SizeOf
+from rucio_inject.steps.foresee import ForeseeFiles, Promise
 from rucio_inject.steps.free import FreeSources, Watermark
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
@@ -52,9 +53,11 @@ from rucio_inject.steps.recheck import Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
 from rucio_inject.steps.sampling import Sample, Sampling
+from rucio_inject.steps.turns import Ceiling, SizeOf, Turns, Valve, strictest
 from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
 from rucio_inject.supply import make_source
+from rucio_inject.throttle import TokenBucket, throttled
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +87,16 @@ def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool, bell: Bell | No
 
 
 def patient_ports(ports: Ports, campaign: Campaign, journal: Journal) -> Ports:
-    """The same world, asked again when it cannot answer."""
+    """The same world, asked again when it cannot answer, and uploads held back to their rate."""
     patience = Patience(campaign.retry.attempts, longest=campaign.retry.longest)
-    clock, mention = ports.clock, journal.mention
+    clock, mention, storage = ports.clock, journal.mention, ports.storage
+    if campaign.limits.rate is not None:
+        # Inside: what is sent again counts again.
+        storage = throttled(storage, TokenBucket(campaign.limits.rate, clock))
     return replace(
         ports,
         catalogue=patient(ports.catalogue, patience, clock, mention),
-        storage=patient(ports.storage, patience, clock, mention, by_rse=True),
+        storage=patient(storage, patience, clock, mention, by_rse=True),
     )
 
 
@@ -162,6 +168,7 @@ def make_pipeline(
     frees = isinstance(campaign.source, FolderSource) and campaign.source.free
     closes = closing(campaign)
     sampling = Sampling(journal.ledger, sample(campaign))
+    valve = Valve(journal.ledger, ports.clock)
     measure, upload = _bringing(campaign, ports, journal, source, compare)
     steps = Steps(
         discover=Discover(
@@ -172,6 +179,8 @@ def make_pipeline(
         compare=compare,
         room=CheckRoom(journal.ledger, catalogue, lake, all_rules(campaign)),
         restore=RestoreFiles(journal, catalogue, upload, rse),
+        valve=valve,
+        turns=Turns(journal.ledger, ceiling(campaign, lake), valve, sizes(campaign)),
         upload=upload,
         place=PlaceFiles(
             journal, catalogue, organise, rse, in_place=isinstance(campaign.source, RseSettings)
@@ -306,6 +315,25 @@ def make_plan(
     )
     wanted = Wanted(campaign.scope, campaign.rse_attributes, campaign.end is not None)
     return MakePlan(journal.ledger, ports.catalogue, foresee, promise).make(wanted, cycle, asked)
+
+
+def ceiling(campaign: Campaign, lake: Lake) -> Ceiling:
+    """What may be in flight: a file counts at every RSE that it may be brought to.
+
+    UsageError for a limit of an RSE that no file goes to.
+    """
+    limits, rses = campaign.limits, lake.all_rses()
+    for rse in limits.per_rse:
+        if rse not in rses:
+            raise UsageError(
+                f"limits.per_rse: {rse} is none of the RSEs that files are brought to "
+                f"({', '.join(rses)})",
+                hint="name one of these, or leave it out",
+            )
+    return strictest(
+        Ceiling(each.bytes_in_flight, each.files_in_flight)
+        for each in (limits, *limits.per_rse.values())
+    )
 
 
 def sizes(campaign: Campaign) -> SizeOf:

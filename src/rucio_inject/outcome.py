@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import AnalysisFailed
+from rucio_inject.domain.facts import DrainOrdered
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.rule import RuleView
@@ -115,6 +116,8 @@ class Outcome:
     waiting: Sequence[FileRecord] = ()
     still_there: Sequence[FileRecord] = ()
     skipped: int = 0
+    held_back: int = 0
+    drain: DrainOrdered | None = None
     changed: bool = True
     not_ok: Sequence[RuleView] = ()
     kept: Mapping[DID, str] = field(default_factory=dict)

@@ -28,8 +28,9 @@ from rucio_inject.steps.place import DescribeFiles, PlaceFiles
 from rucio_inject.steps.recheck import Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
+from rucio_inject.steps.turns import TO_BE_BROUGHT, Turns, Valve
 from rucio_inject.steps.upload import UploadFiles
-from rucio_inject.steps.watch import Watch
+from rucio_inject.steps.watch import Watch, Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Steps:
     measure: MeasureFiles
     compare: CompareWithCatalogue
     room: CheckRoom
+    valve: Valve
+    turns: Turns
     upload: UploadFiles | TakeAsTheyLie
     place: PlaceFiles
     organise: Organise
@@ -76,10 +79,9 @@ class Pipeline:
     def _run(self) -> Outcome:
         ledger = self._journal.ledger
         skipped = self._steps.discover.run()
-        self._bring()
-        self._reopen()
-        watched = self._steps.watch.run()
-        analysis, analysis_error = self._access()
+        self._take_up()
+        watched, copies = self._rounds()
+        analysis, analysis_error = self._use(copies)
         not_closed = self._steps.close.run() if self._steps.close else {}
         kept, endless = self._end()
         if set(ledger.counts()) == {self._goal} and not ledger.cycle_ended:
@@ -91,6 +93,8 @@ class Pipeline:
             waiting=self._first(FileState.REPLICATING),
             still_there=self._first(FileState.EXPIRING),
             skipped=skipped,
+            held_back=sum(ledger.counts().get(state, 0) for state in TO_BE_BROUGHT),
+            drain=ledger.drain,
             changed=self._journal.changed,
             not_ok=watched.not_ok,
             kept=kept,
@@ -111,20 +115,38 @@ class Pipeline:
     def _first(self, state: FileState) -> Sequence[FileRecord]:
         return list(islice(self._journal.ledger.files({state}), LISTED))
 
-    def _bring(self) -> None:
-        """From the source into the catalogue, with rules."""
+    def _take_up(self) -> None:
+        """What earlier runs left, and whether there is room for what is to come."""
         steps = self._steps
         steps.recheck.run()
         steps.restore.run()
-        steps.measure.run(generated_only=True)
+        steps.measure.run(generated_only=True, go_on=steps.valve.is_open)
         steps.compare.run(FileState.UPLOADED)
         steps.upload.look_again()
-        steps.room.check(self._settle_all)
+        if steps.valve.is_open():
+            steps.room.check(self._settle_all)
         steps.organise.renew()
         steps.place.run(steps.place.leftover())
+
+    def _rounds(self) -> tuple[Watched, Mapping[DID, Path]]:
+        """Bring files, and see them through, as many at a time as the lake may bear; without
+        limits all at once. Gives how the last watch ended, and copies of what was read back."""
+        steps, copies = self._steps, dict[DID, Path]()
+        while True:
+            self._bring()
+            self._reopen()
+            watched = steps.watch.run(steps.turns.has_room)
+            copies |= steps.access.run()
+            if not steps.turns.goes_on():
+                return watched, copies
+
+    def _bring(self) -> None:
+        """From the source into the catalogue, with rules."""
+        steps = self._steps
         # All at once: some files are looked up while others are copied and others registered.
-        coming = steps.place.prepare(steps.compare.to_be_brought(steps.measure))
-        steps.place.run(steps.upload.run(coming))
+        coming = steps.compare.to_be_brought(steps.turns.round(), steps.measure)
+        begun = steps.place.prepare(steps.turns.passing(coming))
+        steps.place.run(steps.upload.run(begun))
         steps.organise.run()
         steps.describe.run()
 
@@ -133,8 +155,7 @@ class Pipeline:
         self._steps.measure.run(generated_only=False)
         self._steps.compare.run(FileState.MEASURED)
 
-    def _access(self) -> tuple[Analysis | None, AnalysisFailed | None]:
-        copies = self._steps.access.run()
+    def _use(self, copies: Mapping[DID, Path]) -> tuple[Analysis | None, AnalysisFailed | None]:
         try:
             return self._analyse(copies), None
         except AnalysisFailed as error:

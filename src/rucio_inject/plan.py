@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError
-from rucio_inject.domain.facts import NameSkipped
+from rucio_inject.domain.facts import DrainOrdered, NameSkipped
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import AttributeValue, Identity, Quota, Space
@@ -38,7 +38,8 @@ class Fate(StrEnum):
     """Nothing is left to do."""
 
 
-BROUGHT = frozenset({Fate.NEW, Fate.ELSEWHERE, Fate.LOST})
+_BROUGHT_TOO = (Fate.ELSEWHERE, Fate.LOST)
+BROUGHT = frozenset({Fate.NEW, *_BROUGHT_TOO})
 """Whose bytes would be copied to the upload RSE; of those under way it depends on how far."""
 
 
@@ -78,6 +79,12 @@ class PlannedFiles:
     aside: list[SetAside] = field(default_factory=list)
     skipped: int = 0
     skips: list[NameSkipped] = field(default_factory=list)
+
+    @property
+    def waits(self) -> int:
+        """Files that would have to be brought, or taken as they are: none of a drained campaign."""
+        to_bring = sum(self.left[state] for state in (FileState.FOUND, FileState.MEASURED))
+        return to_bring + sum(self.count[fate] for fate in (Fate.NEW, Fate.THERE, *_BROUGHT_TOO))
 
     def brings(self, size: int) -> None:
         """One more file would be copied to the upload RSE."""
@@ -133,8 +140,8 @@ class Plan:
     """What a run would do.
 
     `scope_owner` is None if the scope would be made. `obstacles` would end the run before it
-    brings anything. `calls` are those that would change something, by kind, and `asked` those that
-    the plan itself took, which changed nothing.
+    brings anything; one that is drained brings nothing either. `calls` are those that would change
+    something, by kind, and `asked` those that the plan itself took, which changed nothing.
     """
 
     cycle: int
@@ -152,6 +159,7 @@ class Plan:
     calls: Mapping[str, int]
     asked: Mapping[str, int]
     obstacles: tuple[InjectError, ...] = ()
+    drain: DrainOrdered | None = None
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from rucio_inject.campaign.limits import Limits
 from rucio_inject.campaign.model import (
     CAMPAIGN,
     IN_WORDS,
@@ -145,6 +146,7 @@ class Campaign(Model):
     upload: Upload
     rules: tuple[Rule, ...] = Field(min_length=1)
     rse_attributes: dict[RSE, dict[str, Attribute]] = Field(default_factory=dict)
+    limits: Limits = Limits()
     replication: Replication = Replication()
     retry: Retry = Retry()
     access: Access = Access()

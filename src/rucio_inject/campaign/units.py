@@ -84,6 +84,16 @@ def parse_sample(value: object) -> object:
     return parse_share(value) if isinstance(value, str) else value
 
 
+def parse_rate(value: object) -> object:
+    """Bytes a second from `500MB/s`; anything else is left for pydantic."""
+    if not isinstance(value, str):
+        return value
+    size, slash, second = value.rpartition("/")
+    if not slash or second.strip() != "s":
+        raise ValueError(f"{shown(repr(value))} is no rate: write a size a second, as in 500MB/s")
+    return parse_size(size)
+
+
 def parse_night(value: object) -> object:
     """A date from `2020-02-03`, in quotes or not. Numbers and times of day are refused."""
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -149,6 +159,7 @@ Share = Annotated[FiniteFloat, Strict(), BeforeValidator(parse_share), Field(gt=
 SampleSize = Annotated[
     int | Annotated[float, Field(gt=0, le=1)], BeforeValidator(parse_sample), Field(gt=0)
 ]
+Rate = Annotated[int, Strict(), BeforeValidator(parse_rate), Field(le=INT64)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=INT64)]
 Night = Annotated[date, BeforeValidator(parse_night)]
 Attribute = Annotated[bool | int | str, BeforeValidator(parse_attribute)]

@@ -11,6 +11,7 @@ import click
 
 from rucio_inject.api import Injector
 from rucio_inject.campaign.schema import Campaign
+from rucio_inject.cli.drain import as_object
 from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
 from rucio_inject.cli.output import fitted, legible, to_reader
 from rucio_inject.clock import SystemClock
@@ -23,6 +24,7 @@ from rucio_inject.plan import Fate, Plan, PlannedRSE, ToMake
 from rucio_inject.ports import Clock, Ledger
 from rucio_inject.readings.overview import lease_of
 from rucio_inject.rucio.session import SignIn
+from rucio_inject.words.moments import shown
 from rucio_inject.words.numbers import duration, plural, reason, size
 
 SCHEMA = 1
@@ -96,7 +98,8 @@ def of_plan(plan: Plan, obstacles: list[InjectError]) -> ExitCode:
     """The exit code that a run would come to, as far as that can be foreseen."""
     aside = plan.files.count[Fate.ASIDE] or plan.files.skipped or plan.cautions
     few = ExitCode.FILES_FAILED if aside else ExitCode.DONE
-    return worst(few, *map(of_error, obstacles))
+    drained = ExitCode.DRAINED if plan.drain and plan.files.waits else ExitCode.DONE
+    return worst(few, drained, *map(of_error, obstacles))
 
 
 def as_text(
@@ -188,6 +191,9 @@ def troubles(plan: Plan, obstacles: list[InjectError]) -> Iterator[str]:
         yield f"refused       {obstacle.message}"
         if obstacle.hint:
             yield f"{_INDENT}→ {obstacle.hint}"
+    if plan.drain is not None:
+        yield f"drained       since {shown(plan.drain.at)} by {plan.drain.by}: no file is brought"
+        yield f"{_INDENT}→ rucio-inject drain --off CAMPAIGN lets runs take new files again"
     for caution in plan.cautions:
         yield f"no room       {caution}"
     hinted: str | None = None
@@ -272,6 +278,7 @@ def as_json(
         "asked": dict(plan.asked),
         "refused": [{"code": e.code, "reason": e.message, "hint": e.hint} for e in obstacles],
         "no_room": list(plan.cautions),
+        "drained": as_object(plan.drain),
         "nothing_to_do": plan.nothing_to_do,
     }
 

@@ -41,6 +41,8 @@ class ExitCode(IntEnum):
     """Rucio does not know us."""
     STUCK = 7
     """A rule is STUCK or SUSPENDED."""
+    DRAINED = 8
+    """All under way was finished; new files were not taken, as the campaign is drained."""
     INTERRUPTED = 130
     """Somebody asked us to stop."""
 
@@ -70,6 +72,7 @@ _WORST_FIRST = (
     ExitCode.STUCK,
     ExitCode.LATER,
     ExitCode.FILES_FAILED,
+    ExitCode.DRAINED,
     ExitCode.DONE,
 )
 
@@ -97,7 +100,9 @@ def of_outcome(outcome: Outcome) -> ExitCode:
         return ExitCode.STUCK
     if outcome.waiting or outcome.still_there:
         return ExitCode.LATER
+    if outcome.held_back and outcome.drain is None:
+        return ExitCode.LATER
     unused = outcome.analysis_error or (outcome.analysis and outcome.analysis.failures)
     if failures or outcome.skipped or outcome.kept or outcome.not_closed or unused:
         return ExitCode.FILES_FAILED
-    return ExitCode.DONE
+    return ExitCode.DRAINED if outcome.held_back else ExitCode.DONE

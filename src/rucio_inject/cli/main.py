@@ -28,6 +28,7 @@ _INTERRUPTED = 130
 _COMMANDS = {
     "audit": ("rucio_inject.cli.audit", "Compare the record with catalogue and storages."),
     "campaign": ("rucio_inject.cli.campaign", "Check a campaign file, or explain its keys."),
+    "drain": ("rucio_inject.cli.drain", "Let runs take no new files, or take them again."),
     "files": ("rucio_inject.cli.files", "Files on record: list, show, retry, forget."),
     "lake": ("rucio_inject.cli.lake", "A real Rucio and its storages, on this machine."),
     "ledger": ("rucio_inject.cli.ledger", "Export what is on record, or import a seed ledger."),
@@ -92,7 +93,7 @@ def cli() -> None:
     \b
     Exit codes: 0 done, 1 error, 2 usage or campaign file, 3 some files failed,
     4 a checksum did not match, 5 deadline or try again later, 6 sign-in,
-    7 a rule is STUCK or SUSPENDED, 130 interrupted.
+    7 a rule is STUCK or SUSPENDED, 8 drained, 130 interrupted.
     """
 
 

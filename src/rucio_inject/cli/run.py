@@ -241,6 +241,8 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
                 code = report.code
                 if report.outcome.changed or code is not before:
                     _conclude(report, display)
+                if report.outcome.drain is not None:
+                    return code
             greet = False
             try:
                 clock.wait(campaign.source.every)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from rucio_inject.cli.drain import as_object
 from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
 from rucio_inject.cli.ledger_look import ledger_options, relocated
 from rucio_inject.cli.main import tell
@@ -98,6 +99,8 @@ def todo(found: Status) -> Iterator[str]:
         )
     elif found.ended:
         yield "nothing: the cycle has come to its end"
+    elif found.drain is not None:
+        yield "it is drained: rucio-inject drain --off lets runs take new files again"
     else:
         yield f"{'go on' if found.usage else 'begin'}: rucio-inject run {found.command}"
 
@@ -111,6 +114,7 @@ def as_json(found: Status) -> dict[str, Any]:
         "ledger": found.place,
         "at": moment(found.at),
         "holder": held and {"name": held.name, "since": moment(held.since), "valid": held.valid},
+        "drained": as_object(found.drain),
         "cycle": found.cycle,
         "ended": found.ended,
         "files": {str(state): used.files for state, used in found.usage.items()},
@@ -167,6 +171,9 @@ def as_text(found: Status) -> Iterator[str]:
     yield ""
     yield f"  ledger        {found.place}"
     yield f"  held by       {_holder(found)}"
+    if (drain := found.drain) is not None:
+        why = f": {drain.reason}" if drain.reason else ""
+        yield f"  drained       since {shown(drain.at)} by {drain.by}{why}; no new files are taken"
     yield from _files(found)
     yield from _rule_lines(found)
     yield from _reasons(found)

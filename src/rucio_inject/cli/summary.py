@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rucio_inject.cli.drain import as_object
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.news import Done
 from rucio_inject.cli.troubles import SHOWN, set_aside, troubles
@@ -15,6 +16,7 @@ from rucio_inject.domain.injection import FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.outcome import Outcome
 from rucio_inject.steps.prepare import Lake
+from rucio_inject.words.moments import shown
 from rucio_inject.words.numbers import duration, plural, size
 
 SCHEMA = 1
@@ -60,6 +62,8 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "bytes": outcome.totals.bytes,
         "skipped": outcome.skipped,
         "skip_reasons": list(report.skips),
+        "held_back": outcome.held_back,
+        "drained": as_object(outcome.drain),
         "not_yet": [left.reason for left in outcome.not_yet],
         "adopted": {"files": outcome.totals.adopted, "bytes": outcome.totals.bytes_adopted},
         "freed": {
@@ -118,7 +122,8 @@ def as_text(report: RunReport) -> Iterator[str]:
     outcome = report.outcome
     yield _title(report)
     yield ""
-    told = [*(_done(report) if outcome.changed else ()), *_not_yet(outcome), *_wrong(report)]
+    done = _done(report) if outcome.changed else ()
+    told = [*done, *_not_yet(outcome), *_held_back(outcome), *_wrong(report)]
     yield from told
     if told:
         yield ""
@@ -134,10 +139,27 @@ def _not_yet(outcome: Outcome) -> Iterator[str]:
         yield f"  not yet       … and {plural(more, 'file')} more"
 
 
+def _held_back(outcome: Outcome) -> Iterator[str]:
+    """Files that were not begun, and why."""
+    if (drain := outcome.drain) is not None and outcome.held_back:
+        yield (
+            f"  drained       since {shown(drain.at)} by {drain.by}: "
+            f"{plural(outcome.held_back, 'file')} not begun"
+        )
+        yield "                → rucio-inject drain --off CAMPAIGN lets runs take new files again"
+    elif outcome.held_back:
+        yield (
+            f"  held back     {plural(outcome.held_back, 'file')}: so much is in flight as limits: "
+            "allows"
+        )
+        yield "                → the same command goes on when Rucio has replicated it"
+
+
 def as_errors(report: RunReport) -> Iterator[str]:
     """Only what is not as it should be; nothing if all is done."""
     if report.code is not ExitCode.DONE:
         yield _title(report)
+        yield from _held_back(report.outcome)
         yield from _wrong(report)
 
 

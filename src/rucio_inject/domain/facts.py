@@ -63,6 +63,16 @@ class UploadRSEChosen(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainOrdered(Fact):
+    """The campaign is drained from now on: runs take no new files, and finish those under way. Or,
+    if not `on`, it is no longer. `by` is a person, with the machine."""
+
+    on: bool
+    by: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeAsked(Fact):
     """Intent: an attribute of an RSE is about to be changed; `before` is None where it has none."""
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.domain.facts import Fact
+from rucio_inject.domain.facts import DrainOrdered, Fact
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
@@ -20,6 +20,7 @@ class EmptyLedger:
     cycle_ended = False
     analysed = False
     upload_rse: str | None = None
+    drain: DrainOrdered | None = None
 
     def files(
         self,
@@ -44,6 +45,13 @@ class EmptyLedger:
         return {}
 
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:  # noqa: ARG002
+        """See the port."""
+        return ()
+
+    def dataset_counts(
+        self,
+        states: Collection[FileState],  # noqa: ARG002
+    ) -> Sequence[tuple[DID, int]]:
         """See the port."""
         return ()
 

@@ -200,14 +200,19 @@ def counts_by_state(connection: Connection, choice: Choice) -> Mapping[FileState
 
 def datasets_with(connection: Connection, choice: Choice) -> list[DID]:
     """Datasets with a file of a choice, in the order in which these were found."""
+    return [dataset for dataset, _ in dataset_counts(connection, choice)]
+
+
+def dataset_counts(connection: Connection, choice: Choice) -> list[tuple[DID, int]]:
+    """The same, with the number of their files of the choice."""
     states = [state.value for state in choice.states or ()]
     rows = connection.execute(
-        select(files.c.dataset)
+        select(files.c.dataset, func.count())
         .where(*choice.conditions(), files.c.state.in_(states))
         .group_by(files.c.dataset)
         .order_by(func.min(files.c.id))
     )
-    return [DID.parse(dataset) for dataset in rows.scalars()]
+    return [(DID.parse(dataset), count) for dataset, count in rows]
 
 
 def cycles_with_files(connection: Connection, campaign: int) -> list[int]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.domain.facts import Fact, NameSkipped, UploadRSEChosen
+from rucio_inject.domain.facts import DrainOrdered, Fact, NameSkipped, UploadRSEChosen
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.story import replicas_left
@@ -39,6 +39,7 @@ from rucio_inject.ledger.sqlite_file import make_ready
 from rucio_inject.ledger.tables import asked, campaigns, collections, files, rules
 from rucio_inject.ledger.upgrade import ensure_schema
 from rucio_inject.ledger.working_set import (
+    DRAIN,
     UPLOAD,
     apply,
     event_rows,
@@ -177,6 +178,13 @@ class SqlLedger:
             chosen = queries.last_fact(connection, self._campaign, UPLOAD)
         return chosen.rse if isinstance(chosen, UploadRSEChosen) else None
 
+    @property
+    def drain(self) -> DrainOrdered | None:
+        """See the port."""
+        with self._database.reading() as connection:
+            ordered = queries.last_fact(connection, self._campaign, DRAIN)
+        return ordered if isinstance(ordered, DrainOrdered) and ordered.on else None
+
     def files(
         self,
         states: Collection[FileState] | None = None,
@@ -200,6 +208,11 @@ class SqlLedger:
         """See the port."""
         with self._database.reading() as connection:
             return queries.datasets_with(connection, Choice(self._campaign, states=states))
+
+    def dataset_counts(self, states: Collection[FileState]) -> Sequence[tuple[DID, int]]:
+        """See the port."""
+        with self._database.reading() as connection:
+            return queries.dataset_counts(connection, Choice(self._campaign, states=states))
 
     def file(self, did: DID) -> FileRecord | None:
         """See the port."""

@@ -40,6 +40,8 @@ from rucio_inject.ledger.tables import (
 UPLOAD = "upload"
 # What runs are about.
 RUN = "run"
+# … and what the order to drain a campaign is about.
+DRAIN = "drain"
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -334,6 +336,8 @@ def _subject(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
             return UPLOAD
         case f.RunBegun() | f.RunEnded():
             return RUN
+        case f.DrainOrdered():
+            return DRAIN
         case _:
             return None
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.facts import Fact
+from rucio_inject.domain.facts import DrainOrdered, Fact
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
@@ -44,6 +44,12 @@ class Ledger(FactSink, Protocol):
         """The upload RSE that was chosen last; None before the first."""
         ...
 
+    @property
+    def drain(self) -> DrainOrdered | None:
+        """Who drained the campaign, if it is: no new files are to be taken then. It may be ordered
+        from outside at any time, also while a run goes on."""
+        ...
+
     def files(
         self,
         states: Collection[FileState] | None = None,
@@ -77,6 +83,10 @@ class Ledger(FactSink, Protocol):
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
         """Datasets of the cycle begun last with a file in one of these states, in the order in
         which they came up."""
+        ...
+
+    def dataset_counts(self, states: Collection[FileState]) -> Sequence[tuple[DID, int]]:
+        """The same datasets, with the number of their files in these states."""
         ...
 
     def file(self, did: DID) -> FileRecord | None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import JSON, Connection, cast, extract, func, select, type_coerce
 
+from rucio_inject.domain.facts import DrainOrdered
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.domain.usage import Usage
@@ -80,6 +81,7 @@ class Status:
     waiting: Sequence[Reason]
     skipped: int
     last: StoredFact | None
+    drain: DrainOrdered | None = None
     command: str = ""
     not_analysed: bool = False
 
@@ -106,6 +108,7 @@ def overview(look: Look, clock: Clock, *, command: str = "", analyse: bool = Fal
             waiting=_waiting(connection, look),
             skipped=_skipped(connection, look),
             last=_last(connection, look),
+            drain=look.ledger.drain,
             command=command,
             not_analysed=analyse and not analysed and FileState.VERIFIED in usage,
         )

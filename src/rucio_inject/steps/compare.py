@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from rucio_inject.batches import batches
@@ -51,15 +51,18 @@ class CompareWithCatalogue:
         for batch in batches(self._journal.ledger.files({state})):
             self._settle(batch, self._find(batch))
 
-    def to_be_brought(self, measure: MeasureFiles) -> Iterator[list[FileRecord]]:
-        """Settle the files that are not uploaded yet, the next while the last ones are worked on;
+    def to_be_brought(
+        self, files: Iterable[FileRecord], measure: MeasureFiles
+    ) -> Iterator[list[FileRecord]]:
+        """Settle files that are not uploaded yet, the next while the last ones are worked on;
         yields those whose bytes are to be brought.
 
         Only those that are in the catalogue are measured for it.
         """
-        files = batches(self._journal.ledger.files({FileState.FOUND, FileState.MEASURED}))
         crew = self._journal.crew
-        for asked in in_threads(files, self._find, workers=2, crew=crew, ahead=1, gather=0):
+        for asked in in_threads(
+            batches(files), self._find, workers=2, crew=crew, ahead=1, gather=0
+        ):
             for batch, found in asked:
                 if isinstance(found, InjectError):
                     raise found

@@ -31,6 +31,7 @@ COLLECTION_LIFETIME = 1
 EXPIRING = frozenset({FileState.EXPIRING})
 UNLINK = "see to the child, or undo the link (rucio rule update --child-rule-id None RULE)"
 
+TO_COME = frozenset({FileState.FOUND, FileState.MEASURED, FileState.UPLOADED})
 NOT_ENDED = frozenset(
     {
         FileState.REGISTERED,
@@ -65,12 +66,15 @@ class EndRules:
         """End the rules of datasets whose every file is VERIFIED; gives the others, and why not.
 
         A dataset with a file that was not read back is left alone, whoever put it there: the
-        replicas that its rules keep may be the last good ones.
+        replicas that its rules keep may be the last good ones. So is one with files that are still
+        to come: they would need its rules again.
         """
         kept: dict[DID, str] = {}
         chained = self._chained()
         for dataset in self._journal.ledger.datasets(NOT_ENDED):
             self._journal.clock.check()
+            if self._journal.ledger.counts(dataset=dataset).keys() & TO_COME:
+                continue
             files = self._journal.ledger.files(dataset=dataset)
             inside = [record for record in files if _is_in_the_lake(record)]
             unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]

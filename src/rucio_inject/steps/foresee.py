@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -25,9 +25,9 @@ from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover, digest
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.recheck import has_source, lost
+from rucio_inject.steps.turns import SizeOf
 
 Known: TypeAlias = KnownFile | KnownCollection
-SizeOf: TypeAlias = Callable[[FileRecord], int | None]
 
 NOT_BROUGHT = frozenset({FileState.FOUND, FileState.MEASURED})
 ENDING = frozenset({FileState.EXPIRING, FileState.GONE})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
@@ -46,14 +47,16 @@ class MeasureFiles:
         self._source = source
         self._workers = workers
 
-    def run(self, *, generated_only: bool) -> None:
-        """Measure the files that are only FOUND. Each file's failure is its own.
+    def run(self, *, generated_only: bool, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Measure the files that are only FOUND, as long as we may `go_on`. Each file's failure is
+        its own.
 
         `generated_only`: others are measured while they are uploaded, in one pass over their
         bytes; those that are to be made are made before, so that it is known what will come.
         """
         found = self._journal.ledger.files({FileState.FOUND})
-        for _ in self.measured(r for r in found if r.generated or not generated_only):
+        wanted = (r for r in found if r.generated or not generated_only)
+        for _ in self.measured(takewhile(lambda _: go_on(), wanted)):
             pass
 
     def measured(self, files: Iterable[FileRecord]) -> Iterator[FileRecord]:

@@ -78,6 +78,7 @@ class MakePlan:
             rules=rules,
             calls={kind: number for kind, number in calls.items() if number},
             asked=dict(asked),
+            drain=self._ledger.drain,
             obstacles=tuple(self._obstacles(wanted.scope, owner, rses, files)),
         )
 

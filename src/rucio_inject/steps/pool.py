@@ -18,7 +18,7 @@ R = TypeVar("R")
 LOOK_UP = 0.2
 # Items a worker that are handed out ahead: no worker waits, and no list of all items is made.
 AHEAD = 4
-CONCERNS_ALL = (CatalogueError, DiskFull)
+CONCERNS_ALL = (CatalogueError, DiskFull, Interrupted)
 
 
 class Crew:
@@ -58,8 +58,8 @@ def in_threads(
     Items are drawn as they are needed, `ahead` for each worker, in the caller's thread: they may
     come from another such iterator, whose work then goes on meanwhile. What is done is held back
     for `gather` seconds, so that much is told at once. What one item's work raises as InjectError
-    is that item's outcome and stops no other, but for CatalogueError and DiskFull, which concern
-    all: they are raised when the work under way is done and yielded, as Interrupted is when
+    is that item's outcome and stops no other, but for CatalogueError, DiskFull and Interrupted,
+    which concern all: they are raised when the work under way is done and yielded, as it is when
     somebody asks us to stop. Any other exception is a defect.
     """
     clock, pool = crew.clock, crew.hire(workers)

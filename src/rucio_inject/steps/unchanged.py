@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rucio_inject.steps.discover import Place
 
 HINT = (
-    "rules, end, deadlines, access, retry, monitor, workers, source.free and rse_attributes may "
-    "change while files are on record; for anything else name another campaign and ledger"
+    "rules, end, deadlines, limits, access, retry, monitor, workers, source.free and "
+    "rse_attributes may change while files are on record; for anything else name another campaign "
+    "and ledger"
 )
 # From the intent to write bytes until they have been read back from everywhere.
 UNDER_WAY = frozenset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rucio_inject.batches import batches
@@ -60,8 +60,9 @@ class Watch:
         self._reasons: dict[tuple[DID, str], str] = {}
         self._judged: dict[DID, list[RuleView]] = {}
 
-    def run(self) -> Watched:
-        """Wait until the REPLICATING files are REPLICATED, or the deadline has passed.
+    def run(self, enough: Callable[[], bool] = lambda: False) -> Watched:
+        """Wait until the REPLICATING files are REPLICATED, or `enough` are, or the deadline has
+        passed.
 
         A dataset that has lost a rule is not waited for: nothing will come of it in this run.
         """
@@ -78,7 +79,7 @@ class Watch:
                 for dataset in waiting
                 if dataset not in lost and not self._is_through(dataset, views[dataset])
             ]
-            if not waiting or pace.over():
+            if not waiting or enough() or pace.over():
                 break
             pace.wait(sum(rule.locks_replicating for rules in views.values() for rule in rules))
         for dataset in waiting:

@@ -29,6 +29,7 @@ class Pages:
     ended: bool = False
     analysed: bool = False
     upload_rse: str | None = None
+    drain: f.DrainOrdered | None = None
     files: dict[DID, FileRecord] = field(default_factory=dict)
     rules: dict[str, RuleRecord] = field(default_factory=dict)
     asked: frozenset[tuple[DID, str]] = frozenset()
@@ -126,6 +127,15 @@ class MemoryLedger:
         """See the port."""
         return list(dict.fromkeys(record.dataset for record in self.files(states)))
 
+    def dataset_counts(self, states: Collection[FileState]) -> Sequence[tuple[DID, int]]:
+        """See the port."""
+        return list(Counter(record.dataset for record in self.files(states)).items())
+
+    @property
+    def drain(self) -> f.DrainOrdered | None:
+        """See the port."""
+        return self._pages.drain
+
     def file(self, did: DID) -> FileRecord | None:
         """See the port."""
         return self._pages.files.get(did)
@@ -173,6 +183,8 @@ def _take(pages: Pages, fact: f.Fact) -> None:  # noqa: C901, PLR0912 -- a flat 
             pages.analysed = True
         case f.UploadRSEChosen():
             pages.upload_rse = fact.rse
+        case f.DrainOrdered():
+            pages.drain = fact if fact.on else None
         case f.FileFound():
             pages.files[fact.did] = begin_file(fact)
         case f.FileFact():

@@ -43,6 +43,9 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
             return f"cycle {fact.cycle} has come to its end"
         case f.UploadRSEChosen():
             return f"new files are uploaded to {fact.rse}"
+        case f.DrainOrdered():
+            why = f" ({fact.reason})" if fact.reason else ""
+            return f"{'drained' if fact.on else 'no longer drained'}, by {fact.by}{why}"
         case f.ScopeMade():
             return f"scope {fact.scope} made for account {fact.account}"
         case f.AttributeAsked():
