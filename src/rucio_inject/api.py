@@ -93,7 +93,7 @@ class Injector:
         another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
         self._cycle = ledger.cycle + 1 if another else max(ledger.cycle, 1)
         self.folders = Folders(campaign.output_folder.absolute())
-        self.counting_failure: Exception | None = None
+        self.counting_failure: BaseException | None = None
         """Why the RSEs were not counted to the end of the last run; None if they were."""
 
     def prepare(self) -> Lake:

@@ -136,7 +136,7 @@ class Sampler:
         self._interval = interval
         self._series = series
         self._took = 0.0
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -183,7 +183,7 @@ class Sampler:
             self._append()
             while self.failure is None and not self._ended.wait(self.pause):
                 self._append()
-        except Exception as error:  # noqa: BLE001 -- a thread's would be lost; raised at the end
+        except BaseException as error:  # noqa: BLE001 -- a thread's would be lost; raised at the end
             self.failure = error
 
     def _append(self) -> None:
