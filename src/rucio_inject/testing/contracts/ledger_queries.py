@@ -147,6 +147,27 @@ class LedgerQueriesContract:
             assert list(ledger.datasets({FileState.MEASURED})) == runs[:1]
             assert list(ledger.datasets({FileState.GONE})) == list(ledger.datasets(())) == []
 
+    def test_datasets_have_the_number_of_their_files(self, open_ledger: OpenLedger) -> None:
+        runs = [DID("magic", name) for name in ("z", "a", "z")]
+        with open_ledger() as ledger:
+            ledger.record([begun(), *(found_in(run, named(n)) for n, run in enumerate(runs))])
+            ledger.record([measured_now(named(0))])
+            both = {FileState.FOUND, FileState.MEASURED}
+            assert list(ledger.dataset_counts(both)) == [(runs[0], 2), (runs[1], 1)]
+            assert list(ledger.dataset_counts({FileState.FOUND})) == [(runs[1], 1), (runs[0], 1)]
+            assert list(ledger.dataset_counts({FileState.GONE})) == []
+
+    def test_the_last_order_to_drain_counts(self, open_ledger: OpenLedger) -> None:
+        on = f.DrainOrdered(at=NOON, on=True, by="me on here", reason="new disks")
+        off = f.DrainOrdered(at=NOON, on=False, by="you on there")
+        seen: list[f.DrainOrdered | None] = []
+        for order in (on, off):
+            with open_ledger() as ledger:
+                seen.append(ledger.drain)
+                ledger.record([order])
+                seen.append(ledger.drain)
+        assert seen == [None, on, on, None]
+
     def test_files_by_what_became_of_their_sources(self, open_ledger: OpenLedger) -> None:
         every = [named(number) for number in range(3)]
         with open_ledger() as ledger:
