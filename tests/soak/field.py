@@ -26,7 +26,7 @@ NAME = "soak"
 NIGHT = "2022-02-22"
 HOLDERS = ("PIC-INJECT", "PIC-DCACHE", "LAPP-FAST")
 CYCLES_KEPT = 3
-_PATIENCE = 240.0
+_PATIENCE = 400.0
 
 
 def campaign(**changes: Any) -> dict[str, Any]:
