@@ -1,0 +1,157 @@
+"""What is around a run from cron: it is on record, and people are told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rucio_inject.campaign.schema import Campaign
+from rucio_inject.cli.exit_codes import ExitCode
+from rucio_inject.cli.own_ledger import own_ledger
+from rucio_inject.cli.surroundings import Ties, surrounded, told_if_refused
+from rucio_inject.domain import facts as f
+from rucio_inject.domain.errors import CatalogueUnavailable, LedgerUnavailable
+from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.service.history import history, living_holder
+from rucio_inject.testing.contracts.ledger import FILE, begun, found, life
+from rucio_inject.testing.fake_clock import FakeClock
+
+
+class Hook(HTTPServer):
+    """A webhook."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        super().__init__(("127.0.0.1", 0), _Take)
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+        self.thread.start()
+
+
+class _Take(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        """Take a message."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append(json.loads(body)["text"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing."""
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A webhook."""
+    server = Hook()
+    yield server
+    server.shutdown()
+    server.server_close()
+    server.thread.join()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time."""
+    return FakeClock()
+
+
+def campaign(folder: Path, url: str, **more: Any) -> Campaign:
+    """A campaign that tells people of trouble."""
+    return Campaign.model_validate(
+        {
+            "campaign": "magic",
+            "scope": "magic",
+            "source": {"kind": "mock"},
+            "upload": {"rse": "A"},
+            "rules": [{"rse_expression": "B"}],
+            "output": str(folder),
+            "notify": {"webhook": {"url": url}, "group": "0s"},
+            **more,
+        }
+    )
+
+
+def opened(campaign_: Campaign, clock: FakeClock) -> SqlLedger:
+    """Its ledger."""
+    return SqlLedger(campaign_.ledger_place, "magic", clock=clock)
+
+
+def test_a_run_that_fails_is_told_and_the_next_one_that_does_not(
+    tmp_path: Path, hook: Hook, clock: FakeClock
+) -> None:
+    prom = tmp_path / "x.prom"
+    wanted = campaign(
+        tmp_path, f"http://127.0.0.1:{hook.server_port}/", metrics={"textfile": str(prom)}
+    )
+    for _ in range(3):
+        with (
+            pytest.raises(CatalogueUnavailable),
+            opened(wanted, clock) as ledger,
+            surrounded(wanted, ledger, clock, Ties()),
+        ):
+            raise CatalogueUnavailable("Rucio is away")
+        clock.advance(3600)
+        past = history(wanted, clock)
+        assert past.ended is not None
+        assert (past.ended.code, past.ended.words) == (5, "Rucio is away")
+    assert len(hook.got) == 1
+    assert "Rucio is away" in hook.got[0]
+    assert 'rucio_inject_run_exit_code{campaign="magic"} 5.0' in prom.read_text()
+    with (
+        opened(wanted, clock) as ledger,
+        surrounded(wanted, ledger, clock, Ties()) as around,
+    ):
+        told = [begun(), found(FILE), *life(FILE)]
+        ledger.record(told)
+        for onlooker in around.onlookers:
+            onlooker.record(told)
+        around.record.code, around.record.words = ExitCode.DONE, "done"
+    assert len(hook.got) == 2
+    assert "is well again" in hook.got[1]
+    assert not history(wanted, clock).cut_off
+    assert 'state="GONE"} 1.0' in prom.read_text()
+
+
+def test_a_run_that_was_killed_is_seen_on_record(tmp_path: Path, clock: FakeClock) -> None:
+    wanted = campaign(tmp_path, "http://127.0.0.1:1/")
+    with opened(wanted, clock) as ledger:
+        ledger.record([f.RunBegun(at=clock.now(), process="process 1")])
+        # The lease is held by this process, which is at work.
+        assert living_holder(wanted, clock) is not None
+    assert history(wanted, clock).cut_off
+    assert living_holder(wanted, clock) is None
+
+
+def test_a_run_that_cannot_begin_is_late(tmp_path: Path, hook: Hook, clock: FakeClock) -> None:
+    wanted = campaign(tmp_path, f"http://127.0.0.1:{hook.server_port}/")
+    with (
+        opened(wanted, clock),
+        pytest.raises(LedgerUnavailable),
+        told_if_refused(wanted, clock),
+        own_ledger(wanted, clock, 0),
+    ):
+        pass
+    assert hook.got[0].startswith(":warning: *magic is in trouble: late*")
+
+
+def test_a_webhook_that_is_away_holds_up_nothing(
+    tmp_path: Path, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = campaign(tmp_path, "http://127.0.0.1:1/s3cret")
+    with (
+        opened(wanted, clock) as ledger,
+        surrounded(wanted, ledger, clock, Ties()) as around,
+    ):
+        around.record.code, around.record.words = ExitCode.STUCK, "a rule is STUCK"
+    told = capsys.readouterr().err
+    assert "not notified: the webhook at 127.0.0.1 cannot be reached" in told
+    assert "s3cret" not in told
+    assert json.loads((tmp_path / "notified.json").read_text())["the webhook"]["told_at"] is None
