@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -15,7 +16,6 @@ from rucio_inject.campaign.service_keys import Notify, OpenSearch, place_parts
 from rucio_inject.domain.errors import InjectError, LedgerError
 from rucio_inject.domain.facts import Fact
 from rucio_inject.ledger.fact_json import fact_text
-from rucio_inject.monitor import prometheus
 from rucio_inject.monitor.graphite import GraphiteOutlet
 from rucio_inject.monitor.numbers import Numbers, Tally
 from rucio_inject.monitor.opensearch import OpenSearchOutlet
@@ -160,7 +160,10 @@ def make_outlets(
         sinks.append(documents)
         outlets.append(documents)
     if (path := campaign.metrics.textfile) is not None:
-        outlets.append(_Textfile(path, numbers))
+        if find_spec("prometheus_client") is None:
+            complain(f"{path} is not written: pip install 'rucio-inject[service]'")
+        else:
+            outlets.append(_Textfile(path, numbers))
     # Nobody needs numbers that nobody is sent.
     return Outlets(sinks if outlets else [], outlets, clock, complain)
 
@@ -183,6 +186,9 @@ class _Textfile:
         """See `Outlet`."""
         if not last:
             return
+        # Late: a run that writes none needs no extra.
+        from rucio_inject.monitor import prometheus  # noqa: PLC0415
+
         told = prometheus.text(lambda: [self._numbers()])
         try:
             with replacing(self._path) as part:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +23,17 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.service.history import history, living_holder
 from rucio_inject.testing.contracts.ledger import FILE, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
+
+
+def test_a_run_needs_no_extra() -> None:
+    program = (
+        "import sys, rucio_inject.cli.run, rucio_inject.cli.schedule, rucio_inject.cli.serve; "
+        "sys.exit(str({'apscheduler', 'prometheus_client', 'uvicorn'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert told.stderr.strip() == "set()"
 
 
 class Hook(HTTPServer):
