@@ -66,8 +66,8 @@ class Ledger(FactSink, Protocol):
         ...
 
     def outlines(self) -> Iterator[FileOutline]:
-        """Every file of the cycle begun last in short, in no order: for counting, several times as
-        quick as `files`. Facts may not be recorded while this is drawn from."""
+        """Every file of the cycle begun last in short, in no order: for counting, twice as quick as
+        `files`. Facts may not be recorded while this is drawn from."""
         ...
 
     def counts(self, *, dataset: DID | None = None) -> Mapping[FileState, int]:
