@@ -21,6 +21,8 @@ _COUNT = TypeAdapter(RSECounted)
 # No count is longer, in bytes.
 LONGEST_LINE = 4096
 RECOVERY = 10
+# Seconds that a count under way is waited for when the work has ended by an exception.
+GRACE = 0.3
 
 
 class Series:
@@ -150,6 +152,7 @@ class Sampler:
         self._ended.set()
         if kind is not None:
             # The thread may be in a listing that takes minutes; it does not hold up the process.
+            self._thread.join(GRACE)
             return
         self._thread.join()
         if self.failure is None:
