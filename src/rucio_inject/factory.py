@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from rucio_inject.campaign.origins import MarkedSource
-from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
+from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload, Renewing
 from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
@@ -32,6 +32,7 @@ from rucio_inject.patience import Patience, patient
 from rucio_inject.pipeline import Pipeline, Steps
 from rucio_inject.plan import Plan
 from rucio_inject.ports import Analyser, Bell, Catalogue, Clock, Source, Storage
+from rucio_inject.renewal import Keeper, Perishable, Renewal, kept_alive
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
 from rucio_inject.sources.room import room_of
@@ -70,24 +71,48 @@ class Ports:
     clock: Clock
     bell: Bell | None = None
     """Rings when Rucio tells of an event, where it does."""
+    credentials: Perishable | None = None
+    """What we sign in with, where it ends."""
 
 
-def rucio_ports(sign_in: SignIn, clock: Clock, *, analyse: bool, bell: Bell | None = None) -> Ports:
-    """A real Rucio, signed in to with these options."""
+def rucio_ports(
+    sign_in: SignIn,
+    clock: Clock,
+    *,
+    analyse: bool,
+    bell: Bell | None = None,
+    renewing: Renewing | None = None,
+) -> Ports:
+    """A real Rucio, signed in to with these options; before, with what may have to be renewed."""
     # Rucio decides at import whether it is a client; a server's own rucio.cfg must not mislead it.
     os.environ.setdefault("RUCIO_CLIENT_MODE", "1")
-    session = Session(sign_in)
+    session = Session(sign_in, clock)
+    if renewing is not None:
+        # Whatever is to be told is told again when there is somebody to listen.
+        Keeper(session.credentials, renewal_of(renewing), clock, lambda _: None).look()
     session.client()
     # Rucio reads its configuration when it is imported, so it is imported after signing in.
     from rucio_inject.rucio.catalogue import RucioCatalogue  # noqa: PLC0415
     from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
 
     analyser = PhysicsAnalyser() if analyse else None
-    return Ports(RucioCatalogue(session), RucioStorage(session), analyser, clock, bell)
+    catalogue, storage = RucioCatalogue(session), RucioStorage(session)
+    return Ports(catalogue, storage, analyser, clock, bell, session.credentials)
+
+
+def renewal_of(settings: Renewing) -> Renewal:
+    """How what we sign in with is kept alive."""
+    return Renewal(settings.renew, settings.before, settings.warn)
 
 
 def patient_ports(ports: Ports, campaign: Campaign, journal: Journal) -> Ports:
-    """The same world, asked again when it cannot answer, and uploads held back to their rate."""
+    """The same world, asked again when it cannot answer, with what signs us in kept alive, and
+    uploads held back to their rate."""
+    if ports.credentials is not None:
+        renewal = renewal_of(campaign.sign_in)
+        keeper = Keeper(ports.credentials, renewal, ports.clock, journal.mention)
+        catalogue, kept = kept_alive(ports.catalogue, keeper), kept_alive(ports.storage, keeper)
+        ports = replace(ports, catalogue=catalogue, storage=kept)
     patience = Patience(campaign.retry.attempts, longest=campaign.retry.longest)
     clock, mention, storage = ports.clock, journal.mention, ports.storage
     if campaign.limits.rate is not None:

@@ -102,6 +102,22 @@ class Retry(Model):
     )
 
 
+class Renewing(Model):
+    """Keeping alive what a long run signs in with: a proxy, a certificate or a token."""
+
+    renew: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a command for the shell that makes a new one where the old one lies",
+    )
+    before: Seconds = Field(
+        default=600, ge=1, description="how long before the end the command is run"
+    )
+    warn: Seconds = Field(
+        default=3600, ge=0, description="without a command: how long before the end that is told"
+    )
+
+
 class Access(Model):
     """Reading back what the lake holds."""
 
@@ -149,6 +165,7 @@ class Campaign(Model):
     limits: Limits = Limits()
     replication: Replication = Replication()
     retry: Retry = Retry()
+    sign_in: Renewing = Renewing()
     access: Access = Access()
     end: End | None = Field(default=None, description="left out: rules and replicas stay")
     monitor: Monitor = Monitor()

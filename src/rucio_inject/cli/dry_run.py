@@ -59,7 +59,7 @@ def dry_run(
     clock = SystemClock()
     begun = clock.monotonic()
     with _ledger(campaign, clock) as (ledger, in_use):
-        ports = rucio_ports(sign_in, clock, analyse=False)
+        ports = rucio_ports(sign_in, clock, analyse=False, renewing=campaign.sign_in)
         plan = Injector(campaign, ports, ledger, new_cycle=new_cycle).plan()
     obstacles = [*in_use, *plan.obstacles]
     code = of_plan(plan, obstacles)

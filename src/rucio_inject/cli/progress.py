@@ -74,6 +74,8 @@ def trouble(fact: f.Fact) -> str | None:
     match fact:
         case f.CallRetried():
             return f"{reason(fact.reason)}: trying again in {fact.pause:.1f} s"
+        case f.CredentialEnds():
+            return f"what we sign in with ends at {fact.ends:%Y-%m-%dT%H:%M:%SZ}; {fact.reason}"
         case f.FileSetBack():
             return f"{fact.did} goes back to {fact.state}: {reason(fact.reason)}"
         case f.FileWaits():

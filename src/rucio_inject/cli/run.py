@@ -54,7 +54,7 @@ from rucio_inject.ledger.look import holds_lease
 from rucio_inject.ledger.seed_json import by_dataset
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome
-from rucio_inject.ports import Clock, FactSink, Ledger
+from rucio_inject.ports import Bell, Clock, FactSink, Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.whole_files import replacing_durably
@@ -205,11 +205,16 @@ def _run(
         own_ledger(campaign, clock, wait) as ledger,
         surrounded(campaign, ledger, clock, ties) as around,
     ):
-        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse, bell=around.bell)
+        ports = _ports(campaign, sign_in, clock, around.bell)
         job = Job(campaign, ports, ledger, around, display)
         report = _once(job, new_cycle=new_cycle, greet=True)
     _conclude(report, display)
     return report.code
+
+
+def _ports(campaign: Campaign, sign_in: SignIn, clock: Clock, bell: Bell | None) -> Ports:
+    analyse, renewing = campaign.access.analyse, campaign.sign_in
+    return rucio_ports(sign_in, clock, analyse=analyse, bell=bell, renewing=renewing)
 
 
 def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) -> ExitCode:
@@ -225,7 +230,7 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
         own_ledger(campaign, clock, wait) as ledger,
         surrounded(campaign, ledger, clock, Ties()) as around,
     ):
-        ports = rucio_ports(sign_in, clock, analyse=campaign.access.analyse, bell=around.bell)
+        ports = _ports(campaign, sign_in, clock, around.bell)
         job = Job(campaign, ports, ledger, around, display)
         while True:
             before = code

@@ -344,6 +344,14 @@ class CallRetried(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialEnds(Fact):
+    """What a run signs in with ends soon, and is not renewed. For onlookers only."""
+
+    ends: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RSECounted(Fact):
     """An RSE was counted, by the catalogue's counters and by listing the storage itself.
 

@@ -51,7 +51,7 @@ all.pidpath {folder}/run
 xrd.port {root_port}
 # It cannot be told an address to listen on: whoever is not on this machine is hung up on.
 xrd.allow host 127.0.0.1
-xrd.allow host ::1
+xrd.allow host [::1]
 xrd.allow host localhost
 xrd.network nodnr norpipa
 xrd.tls {folder}/hostcert.pem {folder}/hostkey.pem

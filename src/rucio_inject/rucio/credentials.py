@@ -45,6 +45,10 @@ class Credentials:
         self._clock = clock
         self._environment = os.environ if environment is None else environment
         self._proxy = proxy
+        # What rucio.cfg names, once it has been read.
+        self.configured: str | None = None
+        # Whether anybody has asked who we are.
+        self.used = False
 
     @property
     def authorities(self) -> str | None:
@@ -67,6 +71,7 @@ class Credentials:
                 raise SignInFailed(f"cannot read the token in {path}: {error}") from error
         if not text:
             return None
+        self.used = True
         ends = token_end(text)
         if ends is not None and ends <= self._clock.now():
             raise SignInFailed(f"the bearer token expired at {_told(ends)}", hint=_RENEWAL)
@@ -87,6 +92,7 @@ class Credentials:
         """
         found = self._identity()
         if found is not None:
+            self.used = True
             ends = certificate_end(Path(found.certificate))
             if ends is not None and ends <= self._clock.now():
                 raise SignInFailed(
@@ -97,7 +103,9 @@ class Credentials:
 
     def _identity(self) -> Identity | None:
         environment = self._environment
-        proxies = (self._proxy, environment.get("X509_USER_PROXY"), f"/tmp/x509up_u{os.geteuid()}")  # noqa: S108
+        usual = f"/tmp/x509up_u{os.geteuid()}"  # noqa: S108  where every tool looks
+        named = environment.get("X509_USER_PROXY")
+        proxies = (self._proxy, self.configured, named, usual)
         for proxy in proxies:
             if proxy and Path(proxy).is_file():
                 return Identity(proxy, proxy)

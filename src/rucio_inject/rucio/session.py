@@ -103,6 +103,10 @@ class Session:
         with sign_in_errors("cannot sign in to Rucio"):
             make_client, strategy_of = _rucio()
             strategy = options.auth_strategy or strategy_of()
+            self.credentials.configured = _configured_proxy()
+            if strategy == "x509_proxy":
+                # Rucio's client would only tell that TLS failed.
+                self.credentials.identity()
             return make_client(
                 rucio_host=options.host,
                 auth_host=options.auth_host,
@@ -124,6 +128,17 @@ def _quiet_logger() -> logging.Logger:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     return logger
+
+
+def _configured_proxy() -> str | None:
+    from rucio.common.config import config_get  # noqa: PLC0415  reads its configuration
+    from rucio.common.exception import ConfigNotFound  # noqa: PLC0415
+
+    try:
+        found: str | None = config_get("client", "client_x509_proxy", raise_exception=False)
+    except ConfigNotFound:
+        return None
+    return os.path.expandvars(found) if found else None
 
 
 def _rucio() -> tuple[Callable[..., Client], Callable[[], str | None]]:

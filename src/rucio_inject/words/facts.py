@@ -128,6 +128,8 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
             return f"{fact.finding}: {made} ({fact.repair})"
         case f.CallRetried():
             return f"{reason(fact.reason)}: tried again after {duration(fact.pause)}"
+        case f.CredentialEnds():
+            return f"what we sign in with ends at {fact.ends:%Y-%m-%dT%H:%M:%SZ}; {fact.reason}"
         case f.RSECounted():
             catalogue, storage = _witness(fact.catalogue), _witness(fact.storage)
             return f"counted: {catalogue} in the catalogue, {storage} on the storage"

@@ -144,9 +144,9 @@ class WebdavCopier:
             with answer:
                 if answer.status_code not in {201, 202}:
                     _refuse(answer, Side.DESTINATION)
-                for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+                for line in answer.iter_lines(chunk_size=1):
                     control.check()
-                    last = line.strip() or last
+                    last = line.decode("utf-8", errors="replace").strip() or last
         if not last.lower().startswith("success"):
             reason = last.partition(":")[2].strip() if last.startswith("failure") else last
             raise CopyFailed(Side.TRANSFER, errno.EIO, reason or "the copy ended without a word")

@@ -79,7 +79,13 @@ class WebdavDriver:
 
     def _put(self, source: Path, url: str, size: int) -> Measure:
         with _Body(source, size) as body:
-            self._call("PUT", url, data=body if size else b"", seconds=patience(size))
+            try:
+                self._call("PUT", url, data=body if size else b"", seconds=patience(size))
+            except ConnectionError:
+                # A server that refuses may close the connection while the bytes are sent, and its
+                # reason is lost. It tells it again when nothing comes.
+                self._call("PUT", url, data=b"")
+                raise
             return body.measure()
 
     def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
@@ -190,8 +196,10 @@ class WebdavDriver:
 
     def _session(self) -> Any:
         """This thread's connections. Another certificate is another session."""
-        identity = None if self._credentials.token() else self._credentials.identity()
-        stamp = None
+        token = self._credentials.token()
+        identity = None if token else self._credentials.identity()
+        # Of a token, too: a server may go by what it was shown first on a connection.
+        stamp: object = token
         if identity is not None:
             stamp = identity, Path(identity.certificate).stat().st_mtime_ns
         held = getattr(self._local, "held", None)
@@ -216,6 +224,9 @@ class WebdavDriver:
                     f"the storage refuses our certificate: {error}",
                     hint="make a new proxy; is the clock of this machine right?",
                 ) from error
+            if "EOF" in str(error):
+                words = f"it broke the connection off, as a full storage may: {error}"
+                raise ConnectionResetError(errno.ECONNRESET, words) from error
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"no TLS: {error}") from error
         except requests.Timeout as error:
             raise TimeoutError(errno.ETIMEDOUT, f"no answer: {error}") from error

@@ -206,6 +206,8 @@ class XrootdDriver:
             if _FULL in message.lower():
                 number = errno.ENOSPC
             raise OSError(number, message)
+        if "server certificate" in message.lower():
+            raise PermissionError(errno.EACCES, f"it is not whom it should be: {message}")
         if status.code in _NO_SECURITY or "auth" in message.lower():
             # The server does not say why; a proxy that has expired is the usual reason.
             self._credentials.identity()
