@@ -31,7 +31,7 @@ from rucio_inject.monitor.series import Sampler, Series
 from rucio_inject.patience import Patience, patient
 from rucio_inject.pipeline import Pipeline, Steps
 from rucio_inject.plan import Plan
-from rucio_inject.ports import Analyser, Bell, Catalogue, Clock, Source, Storage
+from rucio_inject.ports import Analyser, Bell, Catalogue, Clock, Health, Source, Storage
 from rucio_inject.renewal import Keeper, Perishable, Renewal, kept_alive
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
@@ -103,6 +103,18 @@ def rucio_ports(
 def renewal_of(settings: Renewing) -> Renewal:
     """How what we sign in with is kept alive."""
     return Renewal(settings.renew, settings.before, settings.warn)
+
+
+def doctor_ports(sign_in: SignIn, clock: Clock) -> tuple[Health, Catalogue, Storage]:
+    """A real Rucio to be looked at, signed in to with these options."""
+    os.environ.setdefault("RUCIO_CLIENT_MODE", "1")
+    session = Session(sign_in, clock)
+    session.client()
+    from rucio_inject.rucio.catalogue import RucioCatalogue  # noqa: PLC0415
+    from rucio_inject.rucio.health import RucioHealth  # noqa: PLC0415
+    from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
+
+    return RucioHealth(session, clock), RucioCatalogue(session), RucioStorage(session)
 
 
 def patient_ports(ports: Ports, campaign: Campaign, journal: Journal) -> Ports:

@@ -29,6 +29,7 @@ _COMMANDS = {
     "audit": ("rucio_inject.cli.audit", "Compare the record with catalogue and storages."),
     "campaign": ("rucio_inject.cli.campaign", "Check a campaign file, or explain its keys."),
     "drain": ("rucio_inject.cli.drain", "Let runs take no new files, or take them again."),
+    "doctor": ("rucio_inject.cli.doctor", "Try out what a campaign needs, and say what is bad."),
     "files": ("rucio_inject.cli.files", "Files on record: list, show, retry, forget."),
     "lake": ("rucio_inject.cli.lake", "A real Rucio and its storages, on this machine."),
     "ledger": ("rucio_inject.cli.ledger", "Export what is on record, or import a seed ledger."),

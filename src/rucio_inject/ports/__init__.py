@@ -17,6 +17,7 @@ from rucio_inject.ports.catalogue import (
     Space,
 )
 from rucio_inject.ports.clock import Bell, Clock
+from rucio_inject.ports.health import Health, ServerHealth
 from rucio_inject.ports.ledger import FactSink, Ledger
 from rucio_inject.ports.source import LeftOut, Source, SourceFile
 from rucio_inject.ports.storage import Storage, Stored, StoredFile
@@ -29,6 +30,7 @@ __all__ = [
     "Catalogue",
     "Clock",
     "FactSink",
+    "Health",
     "Identity",
     "KnownCollection",
     "KnownFile",
@@ -37,6 +39,7 @@ __all__ = [
     "LeftOut",
     "NewFile",
     "Quota",
+    "ServerHealth",
     "Source",
     "SourceFile",
     "Space",

@@ -21,6 +21,7 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.facts import AnalysisMade, Fact, FileVerified, ReplicaRead, ReplicaTold
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.names.placement import leads_elsewhere
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
@@ -184,6 +185,10 @@ class AccessFiles:
         return Told(rse, pfn, found.size, found.adler32)
 
     def _copy(self, rse: str, record: FileRecord) -> Path:
+        """Where a copy is kept. StorageRefused for a name that leads anywhere else: names on record
+        may be of another program's making."""
+        if leads_elsewhere(record.did.name) or leads_elsewhere(rse) or "/" in rse:
+            raise StorageRefused(f"{record.did} at {rse} would be kept outside {self._folder}")
         return self._folder / rse / record.did.name
 
     def _compared(self, record: FileRecord, proofs: Sequence[Proof]) -> list[Fact]:

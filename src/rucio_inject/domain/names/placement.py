@@ -39,6 +39,12 @@ class Placement:
     containers: tuple[str, ...]
 
 
+def leads_elsewhere(name: str) -> bool:
+    """Whether a name that is taken for a path below a folder is none: it begins at the root, or a
+    part of it is empty or made of dots alone. Rucio puts names into paths as they are."""
+    return bool(name) and any(part in {"", ".", ".."} for part in name.split("/"))
+
+
 def sanitised(name: str | FileName, allowed: re.Pattern[str] = GENERIC_NAME) -> str:
     """A DID name that the catalogue takes: the name itself, or with `_` in place of `+`.
 
@@ -47,6 +53,11 @@ def sanitised(name: str | FileName, allowed: re.Pattern[str] = GENERIC_NAME) -> 
     become the same: the catalogue's checksums then tell them apart, and the second is refused.
     """
     wanted = str(name)
+    if leads_elsewhere(wanted):
+        raise NameRefused(
+            f"{shown(wanted)} would lead out of its folder, wherever it is stored",
+            hint="rename the file, or change the template that the name comes from",
+        )
     for candidate in (wanted, wanted.replace("+", "_")):
         if len(candidate) <= NAME_LENGTH and allowed.fullmatch(candidate):
             return candidate
