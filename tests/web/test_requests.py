@@ -232,7 +232,10 @@ class TestBehindAProxy:
         listening = Listening(proxy_header="X-Remote-User", trust=("127.0.0.1",))
         with shown(tmp_path, [posted], listening) as page:
             caller = Caller(page.url)
+            carol = caller.get("/", x_remote_user="carol", x_forwarded_proto="https")
+            assert "Secure" in carol.headers["set-cookie"]
             answer = caller.get("/", x_remote_user="alice")
+            assert "Secure" not in answer.headers["set-cookie"]
             assert (answer.status_code, "alice" in answer.text) == (200, True)
             # Neither another person nor nobody goes on with her session.
             assert "bob" in caller.get("/", x_remote_user="bob").text

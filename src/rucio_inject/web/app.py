@@ -77,6 +77,7 @@ def make_app(board: Board, gate: Gate, clock: Clock, *, root_path: str = "") -> 
     app.include_router(router)
     _add_door(app, site)
     _add_machines(app, site)
+    _add_events(app, site)
     app.mount("/static", _Static(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     return Harness(app, gate.hosts, root)
@@ -134,7 +135,7 @@ def _add_door(app: FastAPI, site: Site) -> None:
 
 
 def _add_machines(app: FastAPI, site: Site) -> None:
-    """What monitoring and browsers' scripts ask for."""
+    """What monitoring asks for, without a token."""
 
     @app.get("/health")
     def health() -> JSONResponse:
@@ -151,11 +152,13 @@ def _add_machines(app: FastAPI, site: Site) -> None:
             raise Refused(404, "nothing is measured here: metrics come with rucio-inject serve")
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
+
+def _add_events(app: FastAPI, site: Site) -> None:
     open_streams: set[object] = set()
 
     @app.get("/events")
     async def stream(request: Request, campaign: str | None = None) -> StreamingResponse:
-        site.guard.session(request)
+        session = site.guard.session(request)
         if campaign is not None:
             site.posted(campaign)
         if len(open_streams) >= MOST_STREAMS:
@@ -166,6 +169,8 @@ def _add_machines(app: FastAPI, site: Site) -> None:
             open_streams.add(mine)
             try:
                 async for text in events(site.board, campaign):
+                    if site.guard.sessions.find(session.key) is None:
+                        return
                     yield text
             finally:
                 open_streams.discard(mine)

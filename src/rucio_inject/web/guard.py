@@ -100,17 +100,27 @@ class Guard:
             path=request.scope.get("root_path") or "/",
             httponly=True,
             samesite="strict",
-            secure=self.gate.secure or request.url.scheme == "https",
+            secure=self._is_secure(request),
         )
+
+    def _is_secure(self, request: Request) -> bool:
+        """Whether the browser speaks https, to us or to the proxy."""
+        proxy = self.gate.proxy
+        forwarded = proxy is not None and proxy.trusts(address_of(request))
+        told = request.headers.get("x-forwarded-proto") if forwarded else None
+        return self.gate.secure or told == "https"
 
 
 def refuse_other_sites(request: Request) -> None:
     """Refused if the browser says that a page of another site made the request."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise Refused(403, "another site asked for this")
+    told = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    # A proxy may have changed the scheme, and hardly the host.
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if told is not None:
+        others = told not in {"same-origin", "none"}
+    else:
+        # An older browser, or no https. A proxy may have changed the scheme, and hardly the host.
+        others = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if others:
         raise Refused(403, "another site asked for this")
 
 

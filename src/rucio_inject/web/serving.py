@@ -116,7 +116,15 @@ class PageServer:
         self._listening = listening
         self._gate = listening.gate()
         app: ASGIApp = make_app(board, self._gate, clock, root_path=listening.root_path)
-        self._server = _Server(_config(app, listening))
+        config = _config(app, listening)
+        try:
+            config.load()
+        except OSError as error:
+            raise UsageError(
+                f"the certificate {listening.certificate} or its key cannot be used: {error}",
+                hint="name PEM files that this process may read",
+            ) from error
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._socket: socket.socket | None = None
 
@@ -124,7 +132,8 @@ class PageServer:
         """Listen."""
         self._socket = _bound(self._listening)
         self._thread.start()
-        if not self._server.begun.wait(_START_SECONDS):
+        self._server.begun.wait(_START_SECONDS)
+        if not self._server.started:
             raise UsageError("the page did not come up", hint="its reason is on standard error")
         return self
 

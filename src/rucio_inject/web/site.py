@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -30,7 +31,7 @@ class Site:
         self.clock = clock
         self.guard = Guard(gate, clock)
         self.painter = Painter(root)
-        self._windows: dict[str, Window] = {}
+        self._windows: dict[tuple[str, str, Path], Window] = {}
 
     def close(self) -> None:
         """Close all ledgers."""
@@ -45,11 +46,12 @@ class Site:
         raise Refused(404, f"there is no campaign {name} here")
 
     def window(self, posted: Posted) -> Window:
-        """The window on a campaign, which stays open."""
-        known = self._windows.get(posted.name)
+        """The window on a campaign, which stays open for as long as its places are the same."""
+        key = (posted.name, str(posted.ledger), posted.series)
+        known = self._windows.get(key)
         if known is None:
             known = Window(posted.name, posted.ledger, posted.series, self.clock)
-            known = self._windows.setdefault(posted.name, known)
+            known = self._windows.setdefault(key, known)
         return known
 
     def page(

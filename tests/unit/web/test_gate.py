@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rucio_inject.domain.errors import UsageError
+from rucio_inject.readings.ledger_board import LedgerBoard
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.web.gate import (
     FREE_GUESSES,
@@ -18,7 +19,7 @@ from rucio_inject.web.gate import (
     Proxy,
     Sessions,
 )
-from rucio_inject.web.serving import Listening
+from rucio_inject.web.serving import Listening, PageServer
 
 TOKEN = "0123456789abcdef"
 
@@ -157,3 +158,14 @@ class TestTokenFile:
 def test_a_cookies_name_tells_nothing_of_the_token() -> None:
     assert TOKEN not in Gate(TOKEN).cookie
     assert Gate(TOKEN).cookie != Gate("another-token-0123").cookie
+
+
+def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    certificate = tmp_path / "c.pem"
+    certificate.write_text("no certificate")
+    clock = FakeClock()
+    for key in (certificate, tmp_path / "none.pem"):
+        with pytest.raises(UsageError, match=r"c\.pem or its key"):
+            PageServer(
+                LedgerBoard([], clock), Listening(certificate=certificate, key=key, port=0), clock
+            )
