@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -168,10 +168,11 @@ def _add_events(app: FastAPI, site: Site) -> None:
         async def counted() -> AsyncIterator[str]:
             open_streams.add(mine)
             try:
-                async for text in events(site.board, campaign):
-                    if site.guard.sessions.find(session.key) is None:
-                        return
-                    yield text
+                async with aclosing(events(site.board, campaign)) as coming:
+                    async for text in coming:
+                        if site.guard.sessions.find(session.key) is None:
+                            return
+                        yield text
             finally:
                 open_streams.discard(mine)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from rucio_inject.domain.facts import Fact, RSECounted
@@ -61,7 +61,7 @@ class Heard:
         )
 
 
-async def events(board: Board, campaign: str | None) -> AsyncIterator[str]:
+async def events(board: Board, campaign: str | None) -> AsyncGenerator[str, None]:
     """Events of a campaign, or of all, until the browser goes away."""
     heard = Heard(campaign)
     loop = asyncio.get_running_loop()
