@@ -224,10 +224,6 @@ class RseSource(Model):
     every: Seconds = Field(
         default=30, ge=1, description="how long run --watch waits before it looks again"
     )
-    free: bool = Field(
-        default=False,
-        description="end the rule that keeps a dataset there once every other replica was proved",
-    )
 
 
 AnySource = MockSource | DirectorySource | ListingSource | InboxSource | PathsSource | SqlSource

@@ -209,6 +209,9 @@ class Campaign(Model):
         if self.end is not None and getattr(self.source, "free", False):
             message = "source.free and end together would leave no copy of a file anywhere"
             raise Misfit(message, "source", "free")
+        if self.end is not None and self.source.kind == "rse":
+            message = "end would remove the files at upload.rse, too, where they were before us"
+            raise Misfit(message, "end")
         return self
 
     @property

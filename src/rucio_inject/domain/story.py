@@ -197,6 +197,8 @@ def _set_back(record: FileRecord, state: FileState) -> FileRecord:
 
 
 def _expiring(record: FileRecord) -> FileRecord:
+    if record.in_place:
+        raise LedgerError(f"{record.did} is to end, and it lies where it was before us")
     if record.source is not SourceCopy.KEPT and not record.generated:
         raise LedgerError(f"{record.did} is to end, but its source was freed: these are all copies")
     return _moved(record, FileState.EXPIRING)

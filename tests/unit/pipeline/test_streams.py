@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
 
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
@@ -269,6 +270,17 @@ class TestOriginRSE:
         assert set(world.states().values()) == {"VERIFIED"}
         assert {record.source for record in world.files()} == {SourceCopy.KEPT}
         assert world.broken() == []
+
+    def test_a_campaign_cannot_end_what_was_there_before(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        world.run()
+        world.changes["end"] = {"lifetime": "5s"}
+        with pytest.raises(ValidationError, match="where they were before us"):
+            world.run()
+        record = world.files()[0]
+        with pytest.raises(LedgerError, match="where it was before us"):
+            advance(record, f.FileExpiring(at=START, did=record.did))
 
 
 def test_paths_and_metadata_from_a_database(world: World) -> None:
