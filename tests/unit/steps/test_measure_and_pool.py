@@ -69,6 +69,19 @@ class TestPool:
         assert isinstance(outcomes.pop(3), StorageUnavailable)
         assert outcomes == {n: n for n in range(10) if n != 3}
 
+    def test_who_is_stopped_amid_his_work_has_not_failed(self) -> None:
+        def work(number: int) -> int:
+            if number == 2:
+                raise Interrupted("stopped while waiting for one's turn")
+            return number
+
+        yielded: list[int | InjectError] = []
+        batches = in_threads(range(5000), work, workers=1, crew=Crew(FakeClock()))
+        with pytest.raises(Interrupted):
+            yielded.extend(outcome for batch in batches for _, outcome in batch)
+        assert {0, 1} <= set(yielded)
+        assert all(isinstance(outcome, int) for outcome in yielded)
+
     def test_a_catalogue_that_is_gone_stops_all(self) -> None:
         done: list[int] = []
 
