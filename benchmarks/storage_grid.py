@@ -156,7 +156,8 @@ def main() -> None:
     chosen = parser.parse_args()
     lake = EmbeddedLake(chosen.lake)
     os.environ |= lake.environment("magic")
-    os.environ["RUCIO_CLIENT_MODE"] = "1"
+    # Debian's gfal-copy looks for a Python of the name that it was built with.
+    os.environ |= {"RUCIO_CLIENT_MODE": "1", "GFAL_PYTHONBIN": "/usr/bin/python3"}
     with tempfile.TemporaryDirectory(prefix="rucio-inject-bench-") as name:
         grid = Grid(lake, Path(name))
         for size, count, few in ((100_000, chosen.small, chosen.few), (chosen.large, 1, 1)):
