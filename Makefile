@@ -41,9 +41,9 @@ clean:  ## remove the virtual environment, caches and what demos left
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,web'
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,service,web'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,web,dev'
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,service,web,dev'
 	@touch $@ $(VENV)/.demo
