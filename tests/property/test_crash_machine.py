@@ -259,14 +259,14 @@ class CrashMachine(RuleBasedStateMachine):
         changes = self.world.changes
         changes["end"] = None if changes["end"] else END
         if changes["end"] and self.real:
-            changes["source"] = {**changes["source"], "free": False}
+            changes["source"] = {**changes["source"], "free": False, "watermark": None}
 
     @precondition(lambda self: self.real)
     @rule()
     def the_campaign_frees_or_not(self) -> None:
         """Somebody changes `free`."""
         source = self.world.changes["source"]
-        self.world.changes["source"] = {**source, "free": not source["free"]}
+        self.world.changes["source"] = {**source, "free": not source["free"], "watermark": None}
         if not source["free"]:
             self.world.changes["end"] = None
 
@@ -274,6 +274,21 @@ class CrashMachine(RuleBasedStateMachine):
     def the_campaign_asks_for(self, asked: list[str]) -> None:
         """A rule is dropped, or added."""
         self.world.changes["rules"] = [{"rse_expression": expression} for expression in asked]
+
+    @rule(sample=st.sampled_from([None, "50%", 1]))
+    def the_campaign_reads(self, sample: str | int | None) -> None:
+        """A sample is read back from now on, or everything."""
+        self.world.changes["access"] = {"workers": 2, "sample": sample}
+
+    @precondition(lambda self: self.real)
+    @rule(high=st.sampled_from([None, 0.01, 1.0]))
+    def the_campaign_has_a_watermark(self, high: float | None) -> None:
+        """Sources go when there is no room, or as soon as they may."""
+        marks = {"high": high, "low": high, "capacity": 100} if high else None
+        source = {**self.world.changes["source"], "watermark": marks}
+        self.world.changes["source"] = {**source, "free": True} if marks else source
+        if marks:
+            self.world.changes["end"] = None
 
     @rule(seconds=st.sampled_from(["1s", "60s"]))
     def the_campaign_waits(self, seconds: str) -> None:
