@@ -86,7 +86,13 @@ class Contest:
         self._left: list[Promise] = []
 
     def run(
-        self, case: Case, folder: Path, contestants: Sequence[str], repeat: int
+        self,
+        case: Case,
+        folder: Path,
+        contestants: Sequence[str],
+        repeat: int,
+        *,
+        only_inject: bool = False,
     ) -> Iterator[Try]:
         """Every contestant's tries at a case. The download has its turn after ours, on what that
         left; not where replicas are removed."""
@@ -94,7 +100,7 @@ class Contest:
         downloads = DOWNLOAD in contestants and case.bytes < REMOVED
         for repetition in range(repeat):
             for contestant in order(turns, repetition):
-                job = self._job(contestant, case, folder)
+                job = replace(self._job(contestant, case, folder), only_inject=only_inject)
                 after = downloads and contestant == OURS
                 yield from self._turn(job, case, repetition, download=after)
 
@@ -104,7 +110,7 @@ class Contest:
         if tried.done is None or contestant not in (*INJECTING, BULK):
             yield tried
             return
-        rules = RULES if contestant in INJECTING else ()
+        rules = RULES if contestant in INJECTING and not job.only_inject else ()
         promise = Promise(job.scope, job.sources, tried.done.datasets, rules)
         tried = self._settled(tried, promise)
         yield tried

@@ -22,7 +22,8 @@ RULES = (RSE, *DESTINATIONS)
 class Job:
     """The first `files` files of a folder that `make_sources` made are to be injected into a scope.
 
-    `work` is an empty folder of the contestant's own.
+    `work` is an empty folder of the contestant's own. `only_inject`: the campaign asks for no other
+    copies, and is stopped when all is injected.
     """
 
     contestant: str
@@ -31,6 +32,7 @@ class Job:
     files: int
     threads: int
     work: Path
+    only_inject: bool = False
 
     @property
     def sources(self) -> list[Source]:

@@ -8,7 +8,8 @@ every replica was read back. Facts are shown once the ledger has them on disk, s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from benchmarks.injection.job import ACCOUNT, DESTINATIONS, RSE, Done, Job
 from benchmarks.injection.rest_calls import CallCounter
 from ruamel.yaml import YAML
 
+from rucio_inject.domain.errors import Interrupted
 from rucio_inject.domain.facts import Fact
 
 # Copies of what was read back are kept on disk up to here, as a download does.
@@ -65,7 +67,7 @@ def campaign_keys(job: Job) -> dict[str, Any]:
         "source": {"kind": "directory", "path": str(job.folder / "files")},
         "naming": {"grammars": ["magic"]},
         "upload": {"rse": RSE, "workers": job.threads},
-        "rules": [{"rse_expression": rse} for rse in DESTINATIONS],
+        "rules": [{"rse_expression": r} for r in ([RSE] if job.only_inject else DESTINATIONS)],
         "replication": {"deadline": "2h"},
         "access": {
             "workers": job.threads,
@@ -80,12 +82,13 @@ def compete(job: Job, calls: CallCounter) -> Done:
     path = job.work / "campaign.yaml"
     with path.open("w", encoding="utf-8") as file:
         YAML().dump(campaign_keys(job), file)
-    moments = _run(path, calls)
+    moments = _run(path, calls, job)
     sources, kinds = job.sources, moments.kinds
-    for kind in ("FileOrganised", "FileReplicated", "FileVerified"):
+    proofs = () if job.only_inject else ("FileReplicated", "FileVerified")
+    for kind in ("FileOrganised", *proofs):
         if kind not in kinds:
             raise SystemExit(f"the campaign came to its end without a {kind}")
-    organised, replicated = kinds["FileOrganised"], kinds["FileReplicated"]
+    organised = kinds["FileOrganised"]
     return Done(
         files=organised.count,
         size=sum(source.size for source in sources),
@@ -94,17 +97,41 @@ def compete(job: Job, calls: CallCounter) -> Done:
         datasets=tuple(dict.fromkeys(source.dataset for source in sources)),
         details={
             "facts": {kind: asdict(moment) for kind, moment in kinds.items()},
-            "replicated_seconds": replicated.last,
-            "replicated_files": replicated.count,
-            "verified_files": kinds["FileVerified"].count,
-            "read_seconds": kinds["FileVerified"].last - replicated.last,
-            "read_replicas": kinds["ReplicaRead"].count,
             "calls_before": moments.calls_before,
+            **({} if job.only_inject else _proved(kinds)),
         },
     )
 
 
-def _run(path: Path, calls: CallCounter) -> Moments:
+def _proved(kinds: Mapping[str, Moment]) -> dict[str, Any]:
+    """What came after the injection."""
+    replicated, verified = kinds["FileReplicated"], kinds["FileVerified"]
+    return {
+        "replicated_seconds": replicated.last,
+        "replicated_files": replicated.count,
+        "verified_files": verified.count,
+        "read_seconds": verified.last - replicated.last,
+        "read_replicas": kinds["ReplicaRead"].count,
+    }
+
+
+class StopsWhenInjected:
+    """An onlooker that stops the run as a user would, when every file is injected."""
+
+    def __init__(self, moments: Moments, files: int, stop: Callable[[], None]) -> None:
+        self._moments = moments
+        self._files = files
+        self._stop = stop
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """See the port. Facts come to `moments` first."""
+        del facts
+        organised = self._moments.kinds.get("FileOrganised")
+        if organised is not None and organised.count == self._files:
+            self._stop()
+
+
+def _run(path: Path, calls: CallCounter, job: Job) -> Moments:
     """Run a campaign; gives its moments once it was prepared."""
     from rucio_inject.api import Injector  # noqa: PLC0415 -- imports count for memory, not for time
     from rucio_inject.campaign.load import load_campaign  # noqa: PLC0415
@@ -118,8 +145,10 @@ def _run(path: Path, calls: CallCounter) -> Moments:
     ports = rucio_ports(SignIn(account=campaign.account), clock, analyse=False)
     with SqlLedger(campaign.ledger_place, campaign.campaign, clock=clock) as ledger:
         moments = Moments(calls)
-        injector = Injector(campaign, ports, ledger, [moments])
+        stops = [StopsWhenInjected(moments, job.files, clock.stop)] if job.only_inject else []
+        injector = Injector(campaign, ports, ledger, [moments, *stops])
         lake = injector.prepare()
         moments.begin()
-        injector.run(lake)
+        with suppress(Interrupted) if job.only_inject else nullcontext():
+            injector.run(lake)
     return moments
