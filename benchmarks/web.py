@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
@@ -34,6 +35,7 @@ from rucio_inject.web.serving import Listening, PageServer
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 TARGET = 1.0
+HOURS = 720
 NAME = "magic"
 MEASURED = """() => {
   const [visit] = performance.getEntriesByType("navigation");
@@ -58,7 +60,14 @@ def main() -> None:
     """Make the ledger, open the pages, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--files", type=int, default=10_000, help="in the last cycle")
-    parser.add_argument("--cycles", type=int, default=720, help="before it, one an hour")
+    parser.add_argument(
+        "--cycles",
+        type=int,
+        default=HOURS,
+        choices=range(1, HOURS + 1),
+        metavar="N",
+        help=f"on record before it, one an hour; counts are always of {HOURS}",
+    )
     parser.add_argument("--times", type=int, default=5, help="that each page is opened")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     chosen = parser.parse_args()
@@ -75,15 +84,19 @@ def main() -> None:
 
 
 def _make(posted: Posted, files: int, cycles: int) -> int:
-    last = Scene(cycles + 1, START.replace(year=2027), files=files, stuck=20, failed=12)
+    """The ledger, with the last cycles of a month and one of many files; and the counts of all of
+    the month. How many counts."""
+    hourly = list(month(HOURS, trouble=(HOURS // 2, HOURS - 1)))
+    last = Scene(HOURS + 1, START + timedelta(hours=HOURS), files=files, stuck=20, failed=12)
     told = 0
+    for scene in [*hourly, last]:
+        counts = list(scene.counts())
+        Series(posted.series).append(counts)
+        told += len(counts)
     with SqlLedger(posted.ledger, NAME, clock=SystemClock()) as ledger:
-        for scene in [*month(cycles, trouble=(cycles // 2,)), last]:
+        for scene in [*hourly[HOURS - cycles :], last]:
             for facts in scene.facts():
                 ledger.record(facts)
-            counts = list(scene.counts())
-            Series(posted.series).append(counts)
-            told += len(counts)
     return told
 
 

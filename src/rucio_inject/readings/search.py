@@ -42,18 +42,22 @@ def search(look: Look, wanted: Wanted, *, after: int | None = None, page: int = 
     below = [] if after is None else [files.c.id < after]
     with look.database.reading() as connection:
         total = connection.execute(select(func.count()).where(*chosen)).scalar_one()
+        # First the numbers alone, so that only what is shown is read.
+        ids = select(files.c.id).where(*chosen, *below).order_by(files.c.id.desc()).limit(page + 1)
         rows = connection.execute(
             select(files.c.id, files.c.scope, files.c.name, files.c.record)
-            .where(*chosen, *below)
+            .where(files.c.id.in_(ids))
             .order_by(files.c.id.desc())
-            .limit(page + 1)
         ).all()
     records = [file_from(text, f"{scope}:{name}") for _, scope, name, text in rows[:page]]
     return Found(records, rows[page - 1].id if len(rows) > page else None, total)
 
 
 def _conditions(look: Look, wanted: Wanted) -> list[ColumnElement[bool]]:
-    chosen = [files.c.campaign == look.number]
+    # An index has the files of a cycle's state in order. For all else a sum, so that SQLite goes
+    # backwards by id and does not sort all that the campaign's index holds.
+    indexed = wanted.cycle is not None and wanted.state is not None
+    chosen = [(files.c.campaign if indexed else files.c.campaign + 0) == look.number]
     if wanted.cycle is not None:
         chosen.append(files.c.cycle == wanted.cycle)
     if wanted.state is not None:
