@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from rich.console import Console
 
 from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
+from rucio_inject.cli.main import cli
 from rucio_inject.cli.news import Done, News
 from rucio_inject.cli.progress import LiveProgress, PlainProgress, trouble, troubles
 from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
@@ -532,5 +535,8 @@ def test_plurals() -> None:
     assert [plural(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
 
-def test_every_code_has_its_meaning() -> None:
-    assert len({int(code) for code in ExitCode}) == len(ExitCode) == 9
+def test_every_code_has_its_meaning_and_is_told_in_the_help() -> None:
+    told = str(cli.get_help(click.Context(cli, info_name="rucio-inject")))
+    assert [int(code) for code in ExitCode if not re.search(rf"\b{int(code)} [a-z]", told)] == []
+    # Another name for the same number would be no member.
+    assert len(ExitCode) == len(ExitCode.__members__)
