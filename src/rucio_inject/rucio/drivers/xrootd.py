@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -136,21 +138,16 @@ class XrootdDriver:
         file = client.File()
         self._check(file.open(_full(url), OpenFlags.READ, timeout=BASE_SECONDS)[0])
         try:
-            at = 0
-            while True:
-                status, block = file.read(at, _READ, timeout=patience(_READ))
-                self._check(status)
-                if not block:
-                    break
-                write(memoryview(block))
-                at += len(block)
-                # A short answer is the last one.
-                if len(block) < _READ:
-                    break
+            came = 0
+            # A read that is under way ends before the file is closed.
+            with closing(self._blocks(file, size)) as blocks:
+                for block in blocks:
+                    write(memoryview(block))
+                    came += len(block)
         finally:
             file.close(timeout=BASE_SECONDS)
-        if at < size:
-            raise OSError(errno.EIO, f"only {at} of {size} bytes came")
+        if came < size:
+            raise OSError(errno.EIO, f"only {came} of {size} bytes came")
 
     def adler32(self, url: str, size: int) -> str | None:
         """See the port."""
@@ -217,6 +214,27 @@ class XrootdDriver:
                 " (X509_CERT_DIR)?",
             )
         raise OSError(_CLIENT.get(status.code, errno.EIO), message)
+
+    def _blocks(self, file: Any, size: int) -> Generator[bytes, None, None]:
+        """What is read, to the end. Of a large file the next block comes while one is used."""
+        if size <= _READ:
+            yield self._read(file, 0)
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            coming, at = ahead.submit(self._read, file, 0), 0
+            while block := coming.result():
+                at += len(block)
+                # A short answer is the last one.
+                if len(block) == _READ:
+                    coming = ahead.submit(self._read, file, at)
+                yield block
+                if len(block) < _READ:
+                    return
+
+    def _read(self, file: Any, at: int) -> bytes:
+        status, block = file.read(at, _READ, timeout=patience(_READ))
+        self._check(status)
+        return bytes(block)
 
 
 class _WriteFailed(Exception):
