@@ -22,12 +22,13 @@ from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.clock import SystemClock
 from rucio_inject.doctor.doctor import Doctor, Local, Needs, looked
 from rucio_inject.doctor.findings import Finding, Verdict, bad
-from rucio_inject.doctor.here import room, writable
+from rucio_inject.doctor.here import look_into, room, writable
 from rucio_inject.doctor.probe import Probe
 from rucio_inject.domain.errors import InjectError
-from rucio_inject.factory import doctor_ports, rule_requests
+from rucio_inject.factory import Folders, doctor_ports, rule_requests
 from rucio_inject.ledger.engine import is_url, postgresql_database
 from rucio_inject.rucio.session import SignIn
+from rucio_inject.supply import make_source
 
 SCHEMA = 1
 _COLOURS = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
@@ -59,7 +60,7 @@ def doctor(
 
     Signs in; looks at versions, clocks, proxies and tokens, scope, quota and transfer services;
     writes, reads, checks and removes a small file at each RSE; and looks at the ledger, the disk
-    and the source on this machine. What a doctor that was killed left is removed by the next one.
+    and the source. What a doctor that was killed left is removed by the next one.
     Exit code 0 if nothing is bad.
     """
     campaign = relocated(file, output) if file is not None else None
@@ -91,6 +92,9 @@ def _examined(campaign: Campaign | None, sign_in: SignIn, work: Path) -> Iterato
         return
     needs, probe = None, None
     if campaign is not None:
+        made_in = Folders(campaign.output_folder.absolute()).source
+        source = make_source(campaign, made_in, 1, storage, clock)
+        yield look_into(source, campaign.source.kind)
         in_place = isinstance(campaign.source, RseSource)
         expressions = {rule.rse_expression: rule.copies for rule in rule_requests(campaign)}
         needs = Needs(campaign.scope, campaign.upload.rse, expressions, in_place=in_place)

@@ -1,4 +1,4 @@
-"""What this machine must have for a campaign: room, and places that can be written to."""
+"""What this machine must have for a campaign: room, places that can be written to, and files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from rucio_inject.domain.errors import DiskFull, StorageRefused
+from rucio_inject.doctor.findings import Finding, Verdict, bad
+from rucio_inject.domain.errors import DiskFull, InjectError, NothingToInject, StorageRefused
+from rucio_inject.ports import LeftOut, Source
 
 ENOUGH = 100_000_000
 """Bytes for a ledger, counts and figures; files that are made or kept need more."""
@@ -43,6 +45,22 @@ def room(folder: Path) -> str:
             hint="make room, or name another output folder",
         )
     return f"{free} bytes are free on the disk of {there}"
+
+
+def look_into(source: Source, kind: str) -> Finding:
+    """What a source offers first; nothing is made or read."""
+    try:
+        first = next(source.files(), None)
+    except NothingToInject as error:
+        return Finding("source", kind, Verdict.WARNING, error.message, error.hint)
+    except InjectError as error:
+        return bad("source", kind, error)
+    if first is None:
+        return Finding("source", kind, Verdict.GOOD, "it offers nothing yet")
+    if isinstance(first, LeftOut):
+        verdict = Verdict.GOOD if first.later else Verdict.WARNING
+        return Finding("source", kind, verdict, first.reason)
+    return Finding("source", kind, Verdict.GOOD, f"the first of its files is {first.where}")
 
 
 def _there(folder: Path) -> Path:

@@ -21,6 +21,8 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.ports import ServerHealth
+from rucio_inject.sources.directory import DirectorySource
+from rucio_inject.sources.inbox import Completeness, InboxSource
 from rucio_inject.testing.fake_clock import START, FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import Crash, MemoryLake
@@ -278,6 +280,20 @@ class TestHere:
         monkeypatch.setattr(here, "ENOUGH", 10**30)
         with pytest.raises(DiskFull):
             here.room(tmp_path)
+
+    def test_what_a_source_offers_first(self, tmp_path: Path) -> None:
+        folder = tmp_path / "origin"
+        assert here.look_into(DirectorySource(folder), "directory").verdict is Verdict.BAD
+        folder.mkdir()
+        assert here.look_into(DirectorySource(folder), "directory").verdict is Verdict.WARNING
+        inbox = InboxSource(folder, FakeClock(), Completeness())
+        assert "nothing yet" in here.look_into(inbox, "inbox").told
+        (folder / "a.root").symlink_to("/etc/hostname")
+        odd = here.look_into(inbox, "inbox")
+        assert (odd.verdict, "link" in odd.told) == (Verdict.WARNING, True)
+        (folder / "b.root").write_text("b")
+        told = here.look_into(DirectorySource(folder, pattern="b*"), "directory")
+        assert (told.verdict, "b.root" in told.told) == (Verdict.GOOD, True)
 
     def test_what_is_bad_is_a_finding(self) -> None:
         def look() -> str:
