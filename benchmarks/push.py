@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -137,6 +138,8 @@ def table(results: dict[str, Sequence[Delay]]) -> str:
 
 def main() -> None:
     """Measure, and print a table."""
+    # The lake is stopped however this ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=3)
     parser.add_argument("--lifetime", type=int, default=40, help="seconds, of the rules' end")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from tests.soak.field import Sample, campaign, left_behind, serving, soak
+from tests.soak.field import CYCLES_KEPT, Sample, campaign, left_behind, serving, soak
 
 from rucio_inject.lake.embedded import EmbeddedLake
 
@@ -76,9 +76,9 @@ def _judge(samples: Sequence[Sample], code: int, left: dict[str, int]) -> int:
         click.echo(f"  left behind   {count} {kind}")
     click.echo(f"  exit code     {code}")
     grown = []
-    half = len(samples) // 2
     # The first cycles fill caches, and the ledger up to what is kept.
-    first, last = samples[half // 2 : half], samples[half:]
+    warm = samples[CYCLES_KEPT + 2 :]
+    first, last = warm[: len(warm) // 2], warm[len(warm) // 2 :]
     for what in ("memory", "ledger", "descriptors", "threads", "files"):
         before = max((getattr(sample, what) for sample in first), default=0)
         after = max((getattr(sample, what) for sample in last), default=0)
