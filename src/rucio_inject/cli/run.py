@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from rucio_inject.api import Injector
-from rucio_inject.campaign.origins import GrowingSource
+from rucio_inject.campaign.origins import GrowingSource, RseSource
 from rucio_inject.campaign.own_folder import refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
@@ -285,6 +285,8 @@ def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:
         skips=news.skips,
         cycles=campaign.source.kind == "mock",
         done=news.done,
+        in_place=isinstance(campaign.source, RseSource),
+        md5=not isinstance(campaign.source, RseSource) or campaign.source.read,
     )
 
 

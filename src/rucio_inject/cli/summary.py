@@ -33,7 +33,8 @@ _CALLED = {
 class RunReport:
     """Everything that a run's end is told from. `paths` maps what a file is to where it is;
     `skips` are the reasons why names were skipped; `cycles`: another cycle can be asked for;
-    `done` is what this run did, of all that the outcome counts: None takes it for all."""
+    `done` is what this run did, of all that the outcome counts: None takes it for all. `in_place`:
+    the files were at the upload RSE before, and `md5` says whether they were read for theirs."""
 
     campaign: str
     lake: Lake
@@ -45,6 +46,8 @@ class RunReport:
     skips: Sequence[str] = ()
     cycles: bool = True
     done: Mapping[Done, int] | None = None
+    in_place: bool = False
+    md5: bool = True
 
 
 def as_json(report: RunReport) -> dict[str, Any]:
@@ -185,9 +188,11 @@ def _done(report: RunReport) -> Iterator[str]:
     totals, lake = report.outcome.totals, report.lake
     inside = f"in {plural(len(totals.datasets), 'dataset')}"
     if totals.injected:
+        what = "registered    " if report.in_place else "injected      "
+        how = "where they are, at" if report.in_place else "through"
         yield (
-            f"  injected      {plural(totals.injected, 'file')}, {size(totals.bytes_injected)}, "
-            f"{inside}, through {lake.upload_rse}{_earlier(report, Done.INJECTED, totals.injected)}"
+            f"  {what}{plural(totals.injected, 'file')}, {size(totals.bytes_injected)}, "
+            f"{inside}, {how} {lake.upload_rse}{_earlier(report, Done.INJECTED, totals.injected)}"
         )
     if totals.adopted:
         yield (
@@ -225,7 +230,8 @@ def _replicated(report: RunReport) -> Iterator[str]:
         yield f"                Rucio has yet to look at the files of {some}: their OK is no proof"
     landing = any(rule.rse_expression == lake.upload_rse for rule in report.rules)
     if landing and lake.upload_rse not in lake.rses:
-        yield f"                {lake.upload_rse} keeps what was uploaded, the source of the others"
+        what = "what it had before" if report.in_place else "what was uploaded"
+        yield f"                {lake.upload_rse} keeps {what}, the source of the others"
     for expression, rses in lake.rses.items():
         where = ", ".join(rses)
         yield f"                {expression}" + ("" if where == expression else f" is {where}")
@@ -249,9 +255,10 @@ def _proved(report: RunReport) -> Iterator[str]:
     verified = totals.that_reached(FileState.VERIFIED)
     read = verified - totals.sampled
     if read:
+        same = "size, adler32 and md5" if report.md5 else "size and adler32"
         yield (
             f"  read back     {plural(totals.replicas_verified, 'replica')} of "
-            f"{plural(read, 'file')}: same size, adler32 and md5"
+            f"{plural(read, 'file')}: same {same}"
             f"{_earlier(report, Done.VERIFIED, verified)}"
         )
     if totals.sampled:

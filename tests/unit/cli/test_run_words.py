@@ -147,6 +147,14 @@ def report(outcome: Outcome, **changes: object) -> RunReport:
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
+def test_files_in_place_are_not_called_uploaded() -> None:
+    known = outcome_of(record(FileState.VERIFIED))
+    told = "\n".join(as_text(report(known, in_place=True, md5=False)))
+    assert re.search(r"registered +1 file, .*, where they are, at PIC-INJECT", told)
+    assert "same size and adler32" in told
+    assert not re.search("injected|uploaded|md5", told)
+
+
 def test_the_summary_of_a_good_run() -> None:
     text = "\n".join(as_text(report(GONE)))
     assert "magic, cycle 1: done in 12.3 s" in text
