@@ -17,14 +17,10 @@ from rucio_inject.domain.injection import FileRecord
 from rucio_inject.factory import (
     Folders,
     Ports,
-    ceiling,
     make_pipeline,
     make_plan,
     make_sampler,
-    makes_files,
     patient_ports,
-    placing,
-    rule_requests,
 )
 from rucio_inject.looking import (
     CATALOGUE_READS,
@@ -46,6 +42,7 @@ from rucio_inject.steps.unchanged import (
     refuse_other_upload,
 )
 from rucio_inject.supply import make_source
+from rucio_inject.terms import ceiling, makes_files, placing, rule_requests
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)

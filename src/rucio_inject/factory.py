@@ -9,24 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from rucio_inject.campaign.origins import MarkedSource
-from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload, Renewing
+from rucio_inject.campaign.schema import Campaign, FolderSource, Renewing
 from rucio_inject.campaign.schema import RseSource as RseSettings
-from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.facts import Fact
-from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.domain.names import (
-    metadata,
-    parse_name,
-    place,
-    render_template,
-    sanitised,
-)
-from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.domain.usage import Room
+from rucio_inject.domain.injection import FileState
 from rucio_inject.looking import SOURCE_READS, looked_through
-from rucio_inject.measuring import readable_stat
 from rucio_inject.monitor.series import Sampler, Series
 from rucio_inject.patience import Patience, patient
 from rucio_inject.pipeline import Pipeline, Steps
@@ -35,14 +22,13 @@ from rucio_inject.ports import Analyser, Bell, Catalogue, Clock, Health, Source,
 from rucio_inject.renewal import Keeper, Perishable, Renewal, kept_alive
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.science.analyser import PhysicsAnalyser
-from rucio_inject.sources.room import room_of
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
-from rucio_inject.steps.close import CloseDatasets, Closing, closed
+from rucio_inject.steps.close import CloseDatasets, closed
 from rucio_inject.steps.compare import CompareWithCatalogue
-from rucio_inject.steps.discover import Discover, Place
+from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.foresee import ForeseeFiles, Promise
-from rucio_inject.steps.free import FreeSources, Watermark
+from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
@@ -53,11 +39,23 @@ from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.recheck import Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
-from rucio_inject.steps.sampling import Sample, Sampling
-from rucio_inject.steps.turns import Ceiling, SizeOf, Turns, Valve, strictest
+from rucio_inject.steps.sampling import Sampling
+from rucio_inject.steps.turns import Turns, Valve
 from rucio_inject.steps.upload import UploadFiles
 from rucio_inject.steps.watch import Watch
 from rucio_inject.supply import make_source
+from rucio_inject.terms import (
+    all_rules,
+    ceiling,
+    closing,
+    lifetimes,
+    makes_files,
+    origin,
+    placing,
+    sample,
+    sizes,
+    watermark,
+)
 from rucio_inject.throttle import TokenBucket, throttled
 
 
@@ -164,29 +162,6 @@ class Folders:
         return self.output / "figure1.png"
 
 
-def rule_requests(campaign: Campaign) -> tuple[RuleRequest, ...]:
-    """The campaign's rules."""
-    default = campaign.end.lifetime if campaign.end else 0
-    return tuple(
-        RuleRequest(rule.rse_expression, rule.copies, rule.lifetime or default, rule.activity)
-        for rule in campaign.rules
-    )
-
-
-def landing_rule(campaign: Campaign) -> RuleRequest:
-    """The rule that keeps the uploaded replicas where they are for as long as others may need
-    them as their source: Rucio's reaper might take them between two tries (rucio issue 6513)."""
-    return RuleRequest(campaign.upload.rse, 1, campaign.end.lifetime if campaign.end else 0)
-
-
-def all_rules(campaign: Campaign) -> tuple[RuleRequest, ...]:
-    """The landing rule first, then the campaign's; no RSE is asked for twice."""
-    landing, rules = landing_rule(campaign), rule_requests(campaign)
-    if any(rule.rse_expression == landing.rse_expression for rule in rules):
-        return rules
-    return (landing, *rules)
-
-
 def make_pipeline(
     campaign: Campaign,
     ports: Ports,
@@ -285,33 +260,6 @@ def make_pipeline(
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
 
 
-def sample(campaign: Campaign) -> Sample | None:
-    """How many files of a dataset are read back; None: all."""
-    match campaign.access.sample:
-        case None:
-            return None
-        case int(files):
-            return Sample(files=files)
-        case share:
-            return Sample(share=share)
-
-
-def origin(campaign: Campaign) -> Callable[[], Room] | None:
-    """What tells how full the folder of real files is; None where there is none on this machine."""
-    source = campaign.source
-    if not isinstance(source, FolderSource):
-        return None
-    marks = source.watermark if isinstance(source, MarkedSource) else None
-    return partial(room_of, source.path, marks.capacity if marks else None)
-
-
-def watermark(campaign: Campaign) -> Watermark | None:
-    """When sources are freed; None: as soon as they may be."""
-    source, look = campaign.source, origin(campaign)
-    marks = source.watermark if isinstance(source, MarkedSource) else None
-    return Watermark(marks.high, marks.low, look) if marks and look else None
-
-
 def _bringing(
     campaign: Campaign,
     ports: Ports,
@@ -352,89 +300,6 @@ def make_plan(
     )
     wanted = Wanted(campaign.scope, campaign.rse_attributes, campaign.end is not None)
     return MakePlan(journal.ledger, ports.catalogue, foresee, promise).make(wanted, cycle, asked)
-
-
-def ceiling(campaign: Campaign, lake: Lake) -> Ceiling:
-    """What may be in flight: a file counts at every RSE that it may be brought to.
-
-    UsageError for a limit of an RSE that no file goes to.
-    """
-    limits, rses = campaign.limits, lake.all_rses()
-    for rse in limits.per_rse:
-        if rse not in rses:
-            raise UsageError(
-                f"limits.per_rse: {rse} is none of the RSEs that files are brought to "
-                f"({', '.join(rses)})",
-                hint="name one of these, or leave it out",
-            )
-    return strictest(
-        Ceiling(each.bytes_in_flight, each.files_in_flight)
-        for each in (limits, *limits.per_rse.values())
-    )
-
-
-def sizes(campaign: Campaign) -> SizeOf:
-    """What tells the bytes of a file that nobody has read yet."""
-    payload = getattr(campaign.source, "payload", None)
-    expected = payload.size if isinstance(payload, RawPayload) else None
-
-    def size_of(record: FileRecord) -> int | None:
-        path = Path(record.path)
-        if record.in_place or (record.announced and record.announced.size is not None):
-            return record.announced.size if record.announced else None
-        if record.generated and not path.exists():
-            return expected
-        return readable_stat(path).st_size
-
-    return size_of
-
-
-def makes_files(campaign: Campaign) -> bool:
-    """Whether the campaign's files are made for it, and are not real ones."""
-    return campaign.source.kind in {"mock", "listing"}
-
-
-def lifetimes(campaign: Campaign) -> dict[str, int]:
-    """Seconds that each rule lives once everything was read back, by RSE expression."""
-    return {rule.rse_expression: rule.lifetime for rule in all_rules(campaign)}
-
-
-def closing(campaign: Campaign) -> Closing | None:
-    """When datasets are closed; None: they stay open."""
-    settings = campaign.naming.closing
-    if settings is None:
-        return None
-    triggered = None
-    if settings.trigger is not None and isinstance(campaign.source, FolderSource):
-        chosen = campaign.naming.chosen()
-        folder, template = campaign.source.path, settings.trigger
-
-        def is_triggered(record: FileRecord) -> bool:
-            name = render_template(template, parse_name(record.path, chosen))
-            return "/" not in name and (folder / name).is_file()
-
-        triggered = is_triggered
-    return Closing(settings.quiet, settings.next_run, triggered)
-
-
-def placing(campaign: Campaign) -> Callable[[str], Place]:
-    """From a name, with or without folders, to its place in the catalogue."""
-    scope, naming = campaign.scope, campaign.naming
-    chosen, allowed = naming.chosen(), naming.allowed()
-    late = naming.closing.late if naming.closing else None
-
-    def placed(text: str) -> Place:
-        name = parse_name(text, chosen)
-        names = place(name, naming.dataset, naming.containers, allowed, template=naming.name)
-        return Place(
-            did=DID(scope, names.did_name),
-            dataset=DID(scope, names.dataset),
-            containers=tuple(DID(scope, container) for container in names.containers),
-            metadata=metadata(name),
-            late=DID(scope, sanitised(render_template(late, name), allowed)) if late else None,
-        )
-
-    return placed
 
 
 def make_sampler(

@@ -25,10 +25,11 @@ from rucio_inject.doctor.findings import Finding, Verdict, bad
 from rucio_inject.doctor.here import look_into, room, writable
 from rucio_inject.doctor.probe import Probe
 from rucio_inject.domain.errors import InjectError
-from rucio_inject.factory import Folders, doctor_ports, rule_requests
+from rucio_inject.factory import Folders, doctor_ports
 from rucio_inject.ledger.engine import is_url, postgresql_database
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.supply import make_source
+from rucio_inject.terms import rule_requests
 
 SCHEMA = 1
 _COLOURS = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}

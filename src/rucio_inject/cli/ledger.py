@@ -21,13 +21,13 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.facts import CycleBegun, FileFact, FileFailed, FileFound
 from rucio_inject.domain.injection import FileState
-from rucio_inject.factory import placing
 from rucio_inject.ledger import export as exports
 from rucio_inject.ledger.look import Look, is_begun, looking
 from rucio_inject.ledger.seed_import import Importer
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import Clock
+from rucio_inject.terms import placing
 from rucio_inject.whole_files import replacing_alone
 from rucio_inject.words.numbers import plural
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ from rucio_inject.campaign.own_folder import refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
 from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
+from rucio_inject.cli.kept import keep, keep_of_broken
 from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.news import News
@@ -41,23 +41,17 @@ from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import (
     CatalogueUnavailable,
     DiskFull,
-    InjectError,
     Interrupted,
-    LedgerError,
     StorageUnavailable,
     UsageError,
 )
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import Ports, rucio_ports
-from rucio_inject.ledger.export import write_seed
-from rucio_inject.ledger.look import holds_lease
-from rucio_inject.ledger.seed_json import by_dataset
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Bell, Clock, FactSink, Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
-from rucio_inject.whole_files import replacing_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,14 +259,14 @@ def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:
     lake = injector.prepare()
     if greet and not (display.quiet or display.json):
         _say("\n".join(map(legible, _greeting(campaign, lake))))
-    keep = partial(_keep, campaign, ledger, injector, lake, quiet=display.quiet)
+    keep_it = partial(keep, campaign, ledger, injector, lake, quiet=display.quiet)
     try:
         with progress:
             outcome = injector.run(lake)
     except BaseException:  # also a second Ctrl-C: what was done until then is to be seen
-        _keep_of_broken(keep)
+        keep_of_broken(keep_it)
         raise
-    figure = keep(changed=outcome.changed) if greet or outcome.changed else None
+    figure = keep_it(changed=outcome.changed) if greet or outcome.changed else None
     job.around.record.came_out(outcome, of_outcome(outcome))
     return RunReport(
         campaign=campaign.campaign,
@@ -335,76 +329,6 @@ def _paths(
     for path in outcome.analysis.paths if outcome.analysis else ():
         paths["physics_plot" if path.suffix == ".png" else "physics_numbers"] = path
     return paths
-
-
-def _keep(
-    campaign: Campaign,
-    ledger: SqlLedger,
-    injector: Injector,
-    lake: Lake,
-    *,
-    quiet: bool,
-    changed: bool = True,
-) -> Path | None:
-    """Write what is kept of a run beside its ledger; gives figure 1, if it was drawn."""
-    _tell_counting(injector)
-    if not holds_lease(campaign):
-        # Another run is at work, and these are its files now.
-        return None
-    # Of a million files either takes its time, and would show the same.
-    seed, figure = campaign.seed_ledger_path, injector.folders.figure_1
-    if seed is not None and (changed or not seed.exists()):
-        _write_seed(seed, ledger)
-    if not changed and figure.exists():
-        return figure
-    return _figure(injector, lake, quiet=quiet)
-
-
-def _keep_of_broken(keep: Callable[[], Path | None]) -> None:
-    """The same of a run that an error ended: that is the one to be told, and not what follows."""
-    try:
-        keep()
-    except InjectError as error:
-        click.echo(legible(f"also: {error.message}"), err=True)
-
-
-def _write_seed(path: Path, ledger: Ledger) -> None:
-    """The ledger in the shape of 2020, for those who read that."""
-    try:
-        with replacing_durably(path) as part, part.open("w", encoding="utf-8") as out:
-            write_seed(out, ledger.files(), by_dataset(ledger.rules()))
-    except OSError as error:
-        raise LedgerError(
-            f"cannot write {path}: {error.strerror}",
-            hint="all is on record in the ledger itself; mend that and run the same command again",
-        ) from error
-
-
-def _tell_counting(injector: Injector) -> None:
-    """Say, even when quiet, that the counts in time end early; figure 1 shows what there is."""
-    failure = injector.counting_failure
-    if failure is None:
-        return
-    reason = repr(failure)
-    if isinstance(failure, OSError):
-        reason = f"{injector.folders.series} cannot be written: {failure.strerror or failure}"
-    click.echo(f"counting of files and bytes stopped: {reason}", err=True)
-
-
-def _figure(injector: Injector, lake: Lake, *, quiet: bool) -> Path | None:
-    """Figure 1, where the extra for drawing is installed. What cannot be drawn is told, and takes
-    nothing away from how the run ended."""
-    if find_spec("matplotlib") is None:
-        return None
-    try:
-        return injector.draw_figure_1(lake)
-    except InjectError as error:
-        reason = f"{error.message} ({error.hint})"
-    except OSError as error:
-        reason = f"{injector.folders.figure_1} cannot be written: {error.strerror or error}"
-    if not quiet:
-        click.echo(f"figure 1 is not drawn: {reason}", err=True)
-    return None
 
 
 def _progress(campaign: Campaign, ledger: Ledger, clock: Clock, display: Display) -> Progress:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rucio_inject.cli import options, run
+from rucio_inject.cli import kept, options
 from rucio_inject.cli.campaign import campaign
 from rucio_inject.cli.lake import lake
 from rucio_inject.cli.main import cli, main, tell
@@ -232,5 +232,5 @@ def test_that_counting_stopped_is_told(
     injector: Any = SimpleNamespace(
         counting_failure=failure, folders=SimpleNamespace(series=Path("/o/c"))
     )
-    run._tell_counting(injector)
+    kept._tell_counting(injector)
     assert capsys.readouterr().err == told

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from rucio_inject.cli import run
+from rucio_inject.cli import kept, run
 from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
 from rucio_inject.clock import SystemClock
@@ -83,7 +83,7 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A campaign whose run ends by an error."""
     monkeypatch.setattr(run, "rucio_ports", lambda *_, **__: Ports(None, None, None, SystemClock()))  # type: ignore[arg-type]
     monkeypatch.setattr(run, "Injector", BrokenRun)
-    monkeypatch.setattr(run, "find_spec", lambda name: object())
+    monkeypatch.setattr(kept, "find_spec", lambda name: object())
     monkeypatch.setattr(BrokenRun, "error", DeadlinePassed("it took too long"), raising=False)
     path = tmp_path / "c.yaml"
     path.write_text(f"{CAMPAIGN}output: {tmp_path / 'out'}\n")
@@ -134,7 +134,7 @@ def test_the_seed_ledger_takes_no_memory(tmp_path: Path) -> None:
     ledger: Any = SimpleNamespace(files=many, rules=list)
     tracemalloc.start()
     try:
-        run._write_seed(seed, ledger)
+        kept._write_seed(seed, ledger)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

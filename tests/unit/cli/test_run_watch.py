@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.injection_world import NAMES, SCOPE
 
-from rucio_inject.cli import run
+from rucio_inject.cli import kept, run
 from rucio_inject.cli.main import cli
 from rucio_inject.domain.errors import CatalogueUnavailable, Interrupted, SignInFailed
 from rucio_inject.factory import Ports
@@ -64,7 +64,7 @@ class Watched:
         monkeypatch.setattr(run, "SystemClock", lambda: self.clock)
         monkeypatch.setattr(run, "stoppable", stoppable)
         monkeypatch.setattr(run, "rucio_ports", lambda *_, **__: ports)
-        monkeypatch.setattr(run, "find_spec", lambda name: None)
+        monkeypatch.setattr(kept, "find_spec", lambda name: None)
 
     def arrive(self, name: str) -> None:
         """A file arrives, complete."""

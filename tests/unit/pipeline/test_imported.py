@@ -14,10 +14,10 @@ from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import CycleBegun
 from rucio_inject.domain.injection import FileState
-from rucio_inject.factory import placing
 from rucio_inject.ledger.seed_import import Importer
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import NewFile
+from rucio_inject.terms import placing
 from rucio_inject.testing.contracts.world import measured
 
 UPLOAD = "PIC-INJECT"

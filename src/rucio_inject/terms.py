@@ -1,0 +1,163 @@
+"""What a campaign's settings mean to the steps, in values that these take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rucio_inject.campaign.origins import MarkedSource
+from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.injection import FileRecord
+from rucio_inject.domain.names import (
+    metadata,
+    parse_name,
+    place,
+    render_template,
+    sanitised,
+)
+from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.usage import Room
+from rucio_inject.measuring import readable_stat
+from rucio_inject.sources.room import room_of
+from rucio_inject.steps.close import Closing
+from rucio_inject.steps.discover import Place
+from rucio_inject.steps.free import Watermark
+from rucio_inject.steps.prepare import Lake
+from rucio_inject.steps.sampling import Sample
+from rucio_inject.steps.turns import Ceiling, SizeOf, strictest
+
+
+def rule_requests(campaign: Campaign) -> tuple[RuleRequest, ...]:
+    """The campaign's rules."""
+    default = campaign.end.lifetime if campaign.end else 0
+    return tuple(
+        RuleRequest(rule.rse_expression, rule.copies, rule.lifetime or default, rule.activity)
+        for rule in campaign.rules
+    )
+
+
+def landing_rule(campaign: Campaign) -> RuleRequest:
+    """The rule that keeps the uploaded replicas where they are for as long as others may need
+    them as their source: Rucio's reaper might take them between two tries (rucio issue 6513)."""
+    return RuleRequest(campaign.upload.rse, 1, campaign.end.lifetime if campaign.end else 0)
+
+
+def all_rules(campaign: Campaign) -> tuple[RuleRequest, ...]:
+    """The landing rule first, then the campaign's; no RSE is asked for twice."""
+    landing, rules = landing_rule(campaign), rule_requests(campaign)
+    if any(rule.rse_expression == landing.rse_expression for rule in rules):
+        return rules
+    return (landing, *rules)
+
+
+def sample(campaign: Campaign) -> Sample | None:
+    """How many files of a dataset are read back; None: all."""
+    match campaign.access.sample:
+        case None:
+            return None
+        case int(files):
+            return Sample(files=files)
+        case share:
+            return Sample(share=share)
+
+
+def origin(campaign: Campaign) -> Callable[[], Room] | None:
+    """What tells how full the folder of real files is; None where there is none on this machine."""
+    source = campaign.source
+    if not isinstance(source, FolderSource):
+        return None
+    marks = source.watermark if isinstance(source, MarkedSource) else None
+    return partial(room_of, source.path, marks.capacity if marks else None)
+
+
+def watermark(campaign: Campaign) -> Watermark | None:
+    """When sources are freed; None: as soon as they may be."""
+    source, look = campaign.source, origin(campaign)
+    marks = source.watermark if isinstance(source, MarkedSource) else None
+    return Watermark(marks.high, marks.low, look) if marks and look else None
+
+
+def ceiling(campaign: Campaign, lake: Lake) -> Ceiling:
+    """What may be in flight: a file counts at every RSE that it may be brought to.
+
+    UsageError for a limit of an RSE that no file goes to.
+    """
+    limits, rses = campaign.limits, lake.all_rses()
+    for rse in limits.per_rse:
+        if rse not in rses:
+            raise UsageError(
+                f"limits.per_rse: {rse} is none of the RSEs that files are brought to "
+                f"({', '.join(rses)})",
+                hint="name one of these, or leave it out",
+            )
+    return strictest(
+        Ceiling(each.bytes_in_flight, each.files_in_flight)
+        for each in (limits, *limits.per_rse.values())
+    )
+
+
+def sizes(campaign: Campaign) -> SizeOf:
+    """What tells the bytes of a file that nobody has read yet."""
+    payload = getattr(campaign.source, "payload", None)
+    expected = payload.size if isinstance(payload, RawPayload) else None
+
+    def size_of(record: FileRecord) -> int | None:
+        path = Path(record.path)
+        if record.in_place or (record.announced and record.announced.size is not None):
+            return record.announced.size if record.announced else None
+        if record.generated and not path.exists():
+            return expected
+        return readable_stat(path).st_size
+
+    return size_of
+
+
+def makes_files(campaign: Campaign) -> bool:
+    """Whether the campaign's files are made for it, and are not real ones."""
+    return campaign.source.kind in {"mock", "listing"}
+
+
+def lifetimes(campaign: Campaign) -> dict[str, int]:
+    """Seconds that each rule lives once everything was read back, by RSE expression."""
+    return {rule.rse_expression: rule.lifetime for rule in all_rules(campaign)}
+
+
+def closing(campaign: Campaign) -> Closing | None:
+    """When datasets are closed; None: they stay open."""
+    settings = campaign.naming.closing
+    if settings is None:
+        return None
+    triggered = None
+    if settings.trigger is not None and isinstance(campaign.source, FolderSource):
+        chosen = campaign.naming.chosen()
+        folder, template = campaign.source.path, settings.trigger
+
+        def is_triggered(record: FileRecord) -> bool:
+            name = render_template(template, parse_name(record.path, chosen))
+            return "/" not in name and (folder / name).is_file()
+
+        triggered = is_triggered
+    return Closing(settings.quiet, settings.next_run, triggered)
+
+
+def placing(campaign: Campaign) -> Callable[[str], Place]:
+    """From a name, with or without folders, to its place in the catalogue."""
+    scope, naming = campaign.scope, campaign.naming
+    chosen, allowed = naming.chosen(), naming.allowed()
+    late = naming.closing.late if naming.closing else None
+
+    def placed(text: str) -> Place:
+        name = parse_name(text, chosen)
+        names = place(name, naming.dataset, naming.containers, allowed, template=naming.name)
+        return Place(
+            did=DID(scope, names.did_name),
+            dataset=DID(scope, names.dataset),
+            containers=tuple(DID(scope, container) for container in names.containers),
+            metadata=metadata(name),
+            late=DID(scope, sanitised(render_template(late, name), allowed)) if late else None,
+        )
+
+    return placed
