@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import select
 import time
+import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from rucio_inject.domain.errors import Interrupted
 from rucio_inject.ports import Bell
+
+# Milliseconds that the system lets a process wait at once.
+_LONGEST = 2**31 - 1
 
 
 class SystemClock:
@@ -20,6 +24,8 @@ class SystemClock:
         # A pipe wakes a sleeper from inside a signal handler; a lock, as threading.Event takes
         # one, may be held by the very code that the handler interrupted.
         self._wake, self._waker = os.pipe()
+        # Not at the process's end: a signal may still come then.
+        weakref.finalize(self, _close, self._wake, self._waker).atexit = False
 
     def stop(self) -> None:
         """Ask everybody who looks at this clock to stop; safe in a signal handler, and again."""
@@ -37,8 +43,12 @@ class SystemClock:
 
     def wait(self, seconds: float, bell: Bell | None = None) -> None:
         """See the port."""
-        ears = [self._wake, bell.fileno()] if bell and bell.audible else [self._wake]
-        select.select(ears, [], [], max(seconds, 0.0))
+        # Not select(), which takes no descriptor above 1023.
+        ears = select.poll()
+        ears.register(self._wake, select.POLLIN)
+        if bell and bell.audible:
+            ears.register(bell.fileno(), select.POLLIN)
+        ears.poll(min(max(seconds, 0.0) * 1000, _LONGEST))
         self.check()
 
     def check(self) -> None:
@@ -93,3 +103,8 @@ class PipeBell:
         os.close(self._ear)
         if self._ringer is not None:
             os.close(self._ringer)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

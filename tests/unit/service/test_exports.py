@@ -80,13 +80,9 @@ def test_crontab_takes_the_lines(tmp_path: Path) -> None:
     for schedule in SCHEDULES:
         export(tmp_path, quoted(schedule), "--cron", "--into", str(tmp_path))
         file = tmp_path / "rucio-inject-Magic_1.hourly.cron"
-        checked = subprocess.run(
-            ["crontab", "-n", str(file)], capture_output=True, text=True, check=False
-        )
+        checked = crontab(tmp_path, file.read_text())
         assert checked.returncode == 0, checked.stderr
-    file.write_text("61 * * * *  true\n")
-    wrong = subprocess.run(["crontab", "-n", str(file)], capture_output=True, check=False)
-    assert wrong.returncode != 0
+    assert crontab(tmp_path, "61 * * * *  true\n").returncode != 0
 
 
 @pytest.mark.parametrize("schedule", [*SCHEDULES, "7h", "90s"])
