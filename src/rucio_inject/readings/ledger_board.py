@@ -67,13 +67,16 @@ class LedgerBoard:
     def __init__(self, campaigns: Sequence[Posted], clock: Clock) -> None:
         self._posted = {posted.name: posted for posted in campaigns}
         self._clock = clock
+        self._tails = {name: Tail(posted, clock) for name, posted in self._posted.items()}
         self._listeners: list[Listener] = []
         self._changing = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ledger-tail", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Begin to look: whatever is added from now on is told."""
+        for tail in self._tails.values():
+            tail.fresh()
         self._thread.start()
         return self
 
@@ -127,9 +130,8 @@ class LedgerBoard:
         return ""
 
     def _watch(self) -> None:
-        tails = {name: Tail(posted, self._clock) for name, posted in self._posted.items()}
         while not self._ended.wait(POLLING):
-            for name, tail in tails.items():
+            for name, tail in self._tails.items():
                 if facts := tail.fresh():
                     with self._changing:
                         listeners = list(self._listeners)
