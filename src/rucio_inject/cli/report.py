@@ -146,7 +146,7 @@ def _environment(
         "source": campaign.source.kind,
         "rules": ", ".join(rules),
         "end": f"rules live {duration(end.lifetime)} after the proof" if end else "files stay",
-        "read back": "every replica" + (", and analysed" if campaign.access.analyse else ""),
+        "read back": _read_back(campaign),
         "counted": f"every {duration(campaign.monitor.interval)}",
     }
     software = {"rucio-inject": __version__, "Python": platform.python_version()}
@@ -160,6 +160,19 @@ def _environment(
         "made": f"{now:%Y-%m-%d %H:%M}",
     }
     return {"Lake": lake, "Campaign": plan, "Record": record, "Software": software}
+
+
+def _read_back(campaign: Campaign) -> str:
+    match campaign.access.sample:
+        case None:
+            what = "every replica"
+        case int(files):
+            what = f"every replica of {plural(files, 'file')} of each dataset"
+        case share:
+            what = f"every replica of {100 * share:g} % of each dataset's files"
+    if campaign.access.sample is not None:
+        what += "; of the others storages told size and adler32"
+    return what + (", and analysed" if campaign.access.analyse else "")
 
 
 def _server() -> str | None:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import JSON, Connection, cast, func, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, Connection, cast, func, select, type_coerce
 
 from rucio_inject.domain.facts import CycleBegun, CycleEnded
 from rucio_inject.domain.injection import ORDER, FileState, reached
@@ -16,18 +17,25 @@ from rucio_inject.ledger.fact_json import fact_from
 from rucio_inject.ledger.look import Look
 from rucio_inject.ledger.tables import events, files
 
+_MAY_BE_PROVED = [
+    *(state for state in ORDER if reached(state, FileState.VERIFIED)),
+    FileState.QUARANTINED,
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
     """A cycle in numbers. `fell_out` counts quarantined files by the state that they came from;
     times are UTC, and `ended_at` is None for a cycle that is open, or whose end is not on record
-    any more."""
+    any more. `sampled` files came as far as VERIFIED by what the storages told: a sample that they
+    are not of was read back."""
 
     cycle: int
     usage: Mapping[FileState, Usage] = field(default_factory=dict)
     fell_out: Mapping[FileState, int] = field(default_factory=dict)
     begun_at: datetime | None = None
     ended_at: datetime | None = None
+    sampled: int = 0
 
     @property
     def files(self) -> int:
@@ -49,6 +57,11 @@ class Funnel:
         here = sum(used.files for have, used in self.usage.items() if reached(have, state))
         return here + sum(n for came_from, n in self.fell_out.items() if reached(came_from, state))
 
+    @property
+    def read_back(self) -> int:
+        """Files that were read back from everywhere, and were the same."""
+        return self.that_reached(FileState.VERIFIED) - self.sampled
+
     def steps(self) -> list[tuple[FileState, int]]:
         """Every state in its order, with the files that came as far."""
         return [(state, self.that_reached(state)) for state in ORDER]
@@ -65,11 +78,17 @@ def funnels(look: Look) -> list[Funnel]:
     with look.database.reading() as connection:
         usage = _usage(connection, look)
         fell_out = _fell_out(connection, look)
+        sampled = _sampled(connection, look)
         begun, ended = _moments(connection, look)
     cycles = sorted({*usage, *begun}, reverse=True)
     return [
         Funnel(
-            cycle, usage.get(cycle, {}), fell_out.get(cycle, {}), begun.get(cycle), ended.get(cycle)
+            cycle,
+            usage.get(cycle, {}),
+            fell_out.get(cycle, {}),
+            begun.get(cycle),
+            ended.get(cycle),
+            sampled[cycle],
         )
         for cycle in cycles
     ]
@@ -88,9 +107,7 @@ def _usage(connection: Connection, look: Look) -> dict[int, dict[FileState, Usag
 
 
 def _fell_out(connection: Connection, look: Look) -> dict[int, Counter[FileState]]:
-    # SQLite has JSON as text; a cast would make a number of it.
-    record = (type_coerce if look.database.is_sqlite else cast)(files.c.record, JSON)
-    came_from = record[("failure", "came_from")].as_string()
+    came_from = _record(look)[("failure", "came_from")].as_string()
     rows = connection.execute(
         select(files.c.cycle, came_from, func.count())
         .where(files.c.campaign == look.number, files.c.state == FileState.QUARANTINED)
@@ -100,6 +117,27 @@ def _fell_out(connection: Connection, look: Look) -> dict[int, Counter[FileState
     for cycle, state, count in rows:
         found.setdefault(cycle, Counter())[FileState(state)] += count
     return found
+
+
+def _sampled(connection: Connection, look: Look) -> Counter[int]:
+    record = _record(look)
+    came_from = record[("failure", "came_from")].as_string()
+    rows = connection.execute(
+        select(files.c.cycle, files.c.state, came_from, func.count())
+        .where(files.c.campaign == look.number, files.c.state.in_(_MAY_BE_PROVED))
+        .where(record["sampled"].as_boolean().is_(True))
+        .group_by(files.c.cycle, files.c.state, came_from)
+    )
+    found: Counter[int] = Counter()
+    for cycle, state, fell_from, count in rows:
+        if reached(FileState(fell_from or state), FileState.VERIFIED):
+            found[cycle] += count
+    return found
+
+
+def _record(look: Look) -> ColumnElement[Any]:
+    # SQLite has JSON as text; a cast would make a number of it.
+    return (type_coerce if look.database.is_sqlite else cast)(files.c.record, JSON)
 
 
 def _moments(connection: Connection, look: Look) -> tuple[dict[int, datetime], dict[int, datetime]]:

@@ -47,7 +47,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The cycles that began on one day."""
+    """The cycles that began on one day. `told`: files of which their storages told, as a sample was
+    read back."""
 
     day: date
     cycles: int
@@ -55,6 +56,7 @@ class Day:
     files: int
     bytes: int
     read_back: int
+    told: int
     gone: int
     quarantined: int
 
@@ -159,7 +161,7 @@ def _total(cycles: Sequence[Funnel]) -> Funnel:
             usage[state] = Usage(known.files + used.files, known.bytes + used.bytes)
         for state, count in one.fell_out.items():
             fell_out[state] = fell_out.get(state, 0) + count
-    return Funnel(0, usage, fell_out)
+    return Funnel(0, usage, fell_out, sampled=sum(one.sampled for one in cycles))
 
 
 def _day(day: date, kept: Sequence[Funnel]) -> Day:
@@ -169,7 +171,8 @@ def _day(day: date, kept: Sequence[Funnel]) -> Day:
         ended=sum(one.ended_at is not None for one in kept),
         files=sum(one.files for one in kept),
         bytes=sum(one.bytes for one in kept),
-        read_back=sum(one.that_reached(FileState.VERIFIED) for one in kept),
+        read_back=sum(one.read_back for one in kept),
+        told=sum(one.sampled for one in kept),
         gone=sum(one.that_reached(FileState.GONE) for one in kept),
         quarantined=sum(one.quarantined for one in kept),
     )

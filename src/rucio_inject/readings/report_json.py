@@ -70,6 +70,8 @@ def _funnel(funnel: Funnel) -> dict[str, Any]:
         "files": funnel.files,
         "bytes": funnel.bytes,
         "reached": {str(state): count for state, count in funnel.steps()},
+        "read_back": funnel.read_back,
+        "sampled": funnel.sampled,
         "set_aside": {str(state): count for state, count in funnel.fell_out.items()},
     }
 

@@ -34,7 +34,7 @@ OTHER_BYTES = (
 class Scene:
     """One cycle: `files` files, of which the last ones are stuck on their way to INFN-NA-DPM or
     set aside. `ends`: all others come to their end; if not, they stay verified, and the cycle
-    open."""
+    open. The first `sampled` files are not read back, as others are their sample."""
 
     cycle: int = 1
     begun: datetime = START
@@ -43,6 +43,7 @@ class Scene:
     failed: int = 0
     ends: bool = True
     files_a_run: int = field(default=50)
+    sampled: int = 0
 
     def did(self, number: int) -> DID:
         """The DID of a file, from 0 on."""
@@ -155,14 +156,19 @@ class Scene:
             yield f.FileFailed(at=self.at(begun + 13), did=did, code=code, reason=reason, hint=hint)
             return
         for order, rse in enumerate((UPLOAD, *SLOW)):
-            yield f.ReplicaRead(
-                at=self.at(begun + 12 + order / 10),
-                did=did,
-                rse=rse,
-                pfn=self.pfn(rse, did),
-                measure=self.measure(number),
-            )
-        yield f.FileVerified(at=self.at(begun + 12.5), did=did)
+            at, pfn, measure = begun + 12 + order / 10, self.pfn(rse, did), self.measure(number)
+            if number < self.sampled:
+                yield f.ReplicaTold(
+                    at=self.at(at),
+                    did=did,
+                    rse=rse,
+                    pfn=pfn,
+                    size=measure.size,
+                    adler32=measure.adler32,
+                )
+            else:
+                yield f.ReplicaRead(at=self.at(at), did=did, rse=rse, pfn=pfn, measure=measure)
+        yield f.FileVerified(at=self.at(begun + 12.5), did=did, sampled=number < self.sampled)
         if self.ends:
             yield from self._ended(did, begun)
 

@@ -122,6 +122,23 @@ class TestReport:
         assert "2026-11-02" in html
         assert "2026-10-31" not in html.partition("Day by day")[2]
 
+    @pytest.mark.parametrize(
+        ("sample", "words"), [("25%", "25 % of each dataset"), ("1", "1 file of each dataset")]
+    )
+    def test_what_a_sample_leaves_out_is_not_told_as_read_back(
+        self, campaign: Path, tmp_path: Path, sample: str, words: str
+    ) -> None:
+        campaign.write_text(f"{CAMPAIGN}access: {{sample: {sample}}}\n")
+        on_record(tmp_path, Scene(files=4, sampled=3))
+        out = tmp_path / "report.html"
+        invoke("report", campaign, "--html", out)
+        html = out.read_text()
+        assert "<dt>Read back</dt><dd>25.0\u00a0%</dd>" in html
+        assert "1 the same everywhere; 3 told by the storage" in html
+        assert "read back, or told" in html
+        assert words in html
+        assert "of the others storages told size and adler32" in html
+
     def test_without_the_extra_to_draw(
         self, campaign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -52,6 +52,19 @@ def test_a_funnel_counts_how_far_files_came(location: Location) -> None:
     assert second.bytes == sum(troubled.measure(number).size for number in range(12))
 
 
+def test_files_that_a_sample_leaves_out_were_not_read_back(location: Location) -> None:
+    sampled = Scene(1, files=12, sampled=9)
+    troubled = Scene(2, START + HOUR, files=12, stuck=3, failed=2, sampled=4, ends=False)
+    with looked_at(location, sampled, troubled) as look:
+        report = report_of(look, Chosen(), SystemClock().now())
+    second, first = report.cycles
+    assert (first.that_reached(S.VERIFIED), first.sampled, first.read_back) == (12, 9, 3)
+    assert (second.that_reached(S.VERIFIED), second.sampled, second.read_back) == (7, 4, 3)
+    assert [(day.read_back, day.told) for day in report.days] == [(6, 13)]
+    told = report_object(report)["total"]
+    assert (told["reached"]["VERIFIED"], told["read_back"], told["sampled"]) == (19, 6, 13)
+
+
 def test_the_matrix_tells_success_latency_and_pace(location: Location) -> None:
     scene = Scene(files=12, stuck=3)
     with looked_at(location, scene) as look:
