@@ -32,10 +32,12 @@ def post(
 ) -> bytes:
     """Send `body`, and give what is answered. NotDelivered, which calls the other side `who` and
     its host alone, if it is not accepted: a URL may hold a secret."""
-    host = urlsplit(url).hostname or "nowhere"
-    request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")  # noqa: S310 -- campaigns take http and https only
+    host = "nowhere"
     opener = urllib.request.build_opener(_NoRedirect)
     try:
+        # A URL from a secret is seen here for the first time: it may be none.
+        host = urlsplit(url).hostname or host
+        request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")  # noqa: S310 -- campaigns take http and https only
         with opener.open(request, timeout=timeout) as answer:
             answered: bytes = answer.read(_LONGEST_ANSWER)
     except urllib.error.HTTPError as error:

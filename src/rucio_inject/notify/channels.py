@@ -70,14 +70,8 @@ class MailChannel:
 
     def send(self, message: Message) -> None:
         """See `Channel`."""
-        mail = EmailMessage()
-        mail["From"], mail["To"] = self.sender, ", ".join(self.to)
-        # What a server gave as a reason may hold line ends, which no header may.
-        mail["Subject"] = " ".join(f"[rucio-inject] {message.title}".split())
-        mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="rucio-inject")
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content("\n".join((message.title, "", *message.lines, "")))
         try:
+            mail = self._mail(message)
             with self._connected() as server:
                 if self.user is not None and self.password is not None:
                     server.login(self.user, self.password())
@@ -93,6 +87,20 @@ class MailChannel:
         except OSError as error:
             why = error.strerror or str(error)
             raise self._refused(f"cannot be reached: {why}") from None
+        except ValueError as error:
+            # smtplib signs in with ASCII alone; the text of the error quotes the password.
+            why = f"cannot be used as it is set up: {type(error).__name__}"
+            raise self._refused(f"{why}; user and password must be ASCII") from None
+
+    def _mail(self, message: Message) -> EmailMessage:
+        mail = EmailMessage()
+        mail["From"], mail["To"] = self.sender, ", ".join(self.to)
+        # What a server gave as a reason may hold line ends, which no header may.
+        mail["Subject"] = " ".join(f"[rucio-inject] {message.title}".split())
+        mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="rucio-inject")
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content("\n".join((message.title, "", *message.lines, "")))
+        return mail
 
     def _connected(self) -> smtplib.SMTP:
         if self.security == "tls":

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
+from aiosmtpd.smtp import AuthResult
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -262,7 +263,15 @@ def test_a_webhook_that_refuses_and_no_secret_is_shown(receiver: Receiver, code:
     assert "s3cret" not in caught.value.message
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/s3cret", "http://no.such.host.invalid/s3cret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/s3cret",
+        "http://no.such.host.invalid/s3cret",
+        "https://[s3cret",
+        "s3cret",
+    ],
+)
 def test_a_webhook_that_cannot_be_reached(url: str) -> None:
     with pytest.raises(NotDelivered, match="cannot be reached") as caught:
         WebhookChannel(lambda: url).send(MESSAGE)
@@ -325,6 +334,29 @@ def test_mail_is_not_sent_without_the_security_that_is_asked_for(
     assert kept.got == []
     with pytest.raises(NotDelivered, match=r"the mail server at 127.0.0.1:1 cannot be reached"):
         MailChannel("127.0.0.1", 1, "a@b", ("c@d",), "none").send(MESSAGE)
+
+
+@pytest.mark.parametrize(("user", "password"), [("me", "s3cret-ü"), ("mü", "s3cret")])
+def test_a_mail_server_that_cannot_be_signed_in_at_with_what_is_not_ascii(
+    user: str, password: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    controller = Controller(
+        _Kept(),
+        hostname="127.0.0.1",
+        port=port,
+        authenticator=lambda *_: AuthResult(success=True),
+        auth_require_tls=False,
+    )
+    controller.start()
+    channel = MailChannel("127.0.0.1", port, "a@b", ("c@d",), "none", user, lambda: password)
+    try:
+        with pytest.raises(NotDelivered, match="UnicodeEncodeError; user and password") as caught:
+            channel.send(MESSAGE)
+    finally:
+        controller.stop()
+    assert "s3cret" not in caught.value.message
 
 
 def test_time_that_goes_back_delays_no_message(tmp_path: Path) -> None:
