@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,12 +33,10 @@ class Manners:
     remind: float
 
 
-class _Way:
-    """A channel, and how it was lately; `stuck` are the rules that are STUCK."""
+class _Tries:
+    """How something went lately that may fail for a while."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.stuck: set[str] = set()
+    def __init__(self) -> None:
         self._failures = 0
         self._not_before: datetime | None = None
 
@@ -47,15 +45,24 @@ class _Way:
         return self._not_before is None or now >= self._not_before
 
     def failed(self, now: datetime) -> bool:
-        """It did not take a message; whether for the first time."""
+        """It failed; whether for the first time."""
         pause = AGAIN[min(self._failures, len(AGAIN) - 1)]
         self._not_before = now + timedelta(seconds=pause)
         self._failures += 1
         return self._failures == 1
 
     def succeeded(self) -> None:
-        """It took one."""
+        """It went well."""
         self._failures, self._not_before = 0, None
+
+
+class _Way(_Tries):
+    """A channel, and how it was lately; `stuck` are the rules that are STUCK."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self.channel = channel
+        self.stuck: set[str] = set()
 
 
 class Notifier:
@@ -64,7 +71,8 @@ class Notifier:
 
     `record` only remembers; `pump`, called now and then from another thread, sends. What a channel
     does not take is tried again later, by another process if need be; `complain` is told of it once
-    an outage of the channel.
+    an outage of the channel. While the file cannot be written, what is known is kept in memory:
+    people are told all the same, and told once.
     """
 
     def __init__(
@@ -86,6 +94,10 @@ class Notifier:
         self._seen: list[Fact] = []
         self._troubles: list[tuple[Kind, str, datetime]] = []
         self._lock = threading.Lock()
+        # What was known last, and whether the file has it, too.
+        self._known: Mapping[str, Troubles] = {}
+        self._kept = True
+        self._disk = _Tries()
 
     def record(self, facts: Sequence[Fact]) -> None:
         """See `ports.FactSink`."""
@@ -108,22 +120,30 @@ class Notifier:
         with self._lock:
             seen, self._seen = self._seen, []
             troubles, self._troubles = self._troubles, []
-        if not seen and not troubles and not self._file.exists():
+        if not seen and not troubles and self._kept and not self._file.exists():
             return
-        try:
-            with self._alone() as known:
-                after = {
-                    way.channel.name: self._pump(
-                        way,
-                        self._grown(known.get(way.channel.name, Troubles()), way, seen, troubles),
-                        last=last,
-                    )
-                    for way in self._ways
-                }
-                if after != known:
-                    self._keep(after)
-        except OSError as error:
-            self._complain(f"{self._file} cannot be kept: {error.strerror or error}")
+        with ExitStack() as alone:
+            try:
+                found = alone.enter_context(self._alone())
+            except OSError as error:
+                # People are told without it: at worst twice, if another process does so, too.
+                self._not_kept(error)
+                found = None
+            known = self._known if found is None or not self._kept else found
+            before = {
+                way.channel.name: known.get(way.channel.name, Troubles()) for way in self._ways
+            }
+            after = {
+                way.channel.name: self._pump(
+                    way, self._grown(before[way.channel.name], way, seen, troubles), last=last
+                )
+                for way in self._ways
+            }
+            if found is None:
+                self._kept = self._kept and after == before
+            else:
+                self._kept = after == found or self._keep(after, last=last)
+            self._known = after
 
     @staticmethod
     def _grown(
@@ -163,11 +183,11 @@ class Notifier:
         )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield self._known()
+            yield self._read()
         finally:
             os.close(lock)
 
-    def _known(self) -> dict[str, Troubles]:
+    def _read(self) -> dict[str, Troubles]:
         try:
             return _KNOWN.validate_json(self._file.read_bytes())
         except FileNotFoundError:
@@ -176,7 +196,23 @@ class Notifier:
             # Nothing rests on it: at worst people are told twice.
             return {}
 
-    def _keep(self, known: Mapping[str, Troubles]) -> None:
+    def _keep(self, known: Mapping[str, Troubles], *, last: bool) -> bool:
+        """Put it into the file, unless that failed a moment ago; whether it is there."""
+        if not (last or self._disk.may_try(self._now())):
+            return False
+        try:
+            self._write(known)
+        except OSError as error:
+            self._not_kept(error)
+            return False
+        self._disk.succeeded()
+        return True
+
+    def _not_kept(self, error: OSError) -> None:
+        if self._disk.failed(self._now()):
+            self._complain(f"{self._file} cannot be kept: {error.strerror or error}")
+
+    def _write(self, known: Mapping[str, Troubles]) -> None:
         if all(troubles == Troubles() for troubles in known.values()):
             self._file.unlink(missing_ok=True)
             return

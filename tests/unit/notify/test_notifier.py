@@ -200,6 +200,31 @@ def test_a_folder_that_is_lost_or_a_file_that_is_damaged_stops_nothing(tmp_path:
     assert "cannot be kept: " in scene.complaints[-1]
 
 
+@pytest.mark.parametrize("lost", ["notified.json", ".notified.json.part", "notified.json.lock"])
+def test_a_disk_that_is_full_makes_nothing_told_twice_or_never(tmp_path: Path, lost: str) -> None:
+    box = Postbox()
+    scene = Scene(tmp_path, box)
+    # A folder of that name keeps anybody from writing, as a full disk does.
+    (tmp_path / lost).mkdir()
+    scene.failed("a.root")
+    for _ in range(3):
+        scene.pass_time(20)
+    scene.rule(RuleState.STUCK)
+    for _ in range(600):
+        scene.pass_time(1)
+    told = ["magic is in trouble: quarantine", "magic has more trouble: quarantine, stuck"]
+    assert box.titles == told
+    assert [words.split(":")[0] for words in scene.complaints] == [f"{scene.file} cannot be kept"]
+    # There is room again: who comes next knows what was told.
+    (tmp_path / lost).rmdir()
+    for _ in range(600):
+        scene.pass_time(1)
+    assert scene.file.is_file()
+    scene.notifier = scene.another()
+    scene.pass_time(3600)
+    assert box.titles == told
+
+
 MESSAGE = Message("magic is in trouble: stuck", ("rules: 1 <&> 2", "  to A"))
 
 
