@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -47,6 +47,15 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What readers are shown: how things stood at the end of a step."""
+
+    posted: Sequence[Posted] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Surround:
     path: Path
     campaign: Campaign
@@ -68,6 +77,8 @@ class Service:
 
     A campaign file that cannot be used, a ledger or a lake that is away concern that campaign
     alone. Files are read again when they have changed.
+
+    One thread steps, and may wait for a ledger that is away; whoever reads never waits for it.
     """
 
     def __init__(
@@ -88,8 +99,9 @@ class Service:
         self._clock = clock
         self._at_once = at_once
         self._complain = complain
-        self._listeners: list[Listener] = []
-        self._lock = threading.RLock()
+        self._listeners: Sequence[Listener] = ()
+        self._listening = threading.Lock()
+        self._snapshot = _Snapshot()
         self._reload_at = clock.monotonic()
         self._seen_at = clock.monotonic()
         self._stops = 0
@@ -117,6 +129,7 @@ class Service:
     def start(self) -> Self:
         """Read the campaign files. UsageError if none can be used."""
         self._read_files()
+        self._publish()
         if not self.posts:
             problems = "; ".join(file.problem or "" for file in self._files)
             raise UsageError(f"no campaign can be run: {problems}")
@@ -138,19 +151,19 @@ class Service:
 
     def step(self) -> bool:
         """Do what is due; whether there is, or may be, more to do."""
-        with self._lock:
-            self._seen_at = self._clock.monotonic()
-            if self._stops:
-                for post in self.posts:
-                    post.drain()
-            elif self._clock.monotonic() >= self._reload_at:
-                self._read_files()
-            # Who has waited longest comes first.
-            posts = sorted(self.posts, key=lambda post: post.waiting_since)
-            for post in posts:
-                post.step(room=sum(other.busy for other in posts) < self._at_once)
-                self._mention(post)
-            return not self._stops or any(post.busy for post in posts)
+        self._seen_at = self._clock.monotonic()
+        if self._stops:
+            for post in self.posts:
+                post.drain()
+        elif self._clock.monotonic() >= self._reload_at:
+            self._read_files()
+        # Who has waited longest comes first.
+        posts = sorted(self.posts, key=lambda post: post.waiting_since)
+        for post in posts:
+            post.step(room=sum(other.busy for other in posts) < self._at_once)
+            self._mention(post)
+        self._publish()
+        return not self._stops or any(post.busy for post in posts)
 
     def heard(self, scopes: frozenset[str]) -> None:
         """Rucio tells of events in some scopes."""
@@ -160,31 +173,33 @@ class Service:
 
     def campaigns(self) -> Sequence[Posted]:
         """See the port."""
-        with self._lock:
-            return [post.posted() for post in self.posts]
+        return self._snapshot.posted
 
     def health(self) -> Health:
         """See the port."""
         quiet = self._clock.monotonic() - self._seen_at
         checks = {"scheduler": "at work" if quiet < _ALIVE else f"silent for {quiet:.0f} s"}
-        return Health(quiet < _ALIVE, {**checks, **self._checks()})
+        return Health(quiet < _ALIVE, {**checks, **self._snapshot.checks})
 
     def ready(self) -> Health:
         """See the port."""
-        known = all(post.known for post in self.posts)
-        return Health(known and not self._stops, self._checks())
+        snapshot = self._snapshot
+        return Health(snapshot.known and not self._stops, snapshot.checks)
 
-    def _checks(self) -> dict[str, str]:
-        with self._lock:
-            checks = {}
-            for file in self._files:
-                post = file.post
-                if post is not None:
-                    words = file.problem or post.trouble
-                    checks[post.campaign.campaign] = words or post.posted().phase.value
-                else:
-                    checks[file.path.name] = file.problem or "not read"
-            return checks
+    def _publish(self) -> None:
+        """Show readers how things stand now."""
+        posts = self.posts
+        posted = {post: post.posted() for post in posts}
+        checks = {}
+        for file in self._files:
+            post = file.post
+            if post is not None:
+                words = file.problem or post.trouble
+                checks[post.campaign.campaign] = words or posted[post].phase.value
+            else:
+                checks[file.path.name] = file.problem or "not read"
+        known = all(post.known for post in posts)
+        self._snapshot = _Snapshot(tuple(posted.values()), checks, known)
 
     def retry(self, campaign: str, dids: Sequence[DID]) -> int:
         """See the port."""
@@ -199,14 +214,14 @@ class Service:
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """See the port."""
-        with self._lock:
-            self._listeners = [*self._listeners, listener]
+        with self._listening:
+            self._listeners = (*self._listeners, listener)
 
         def cancel() -> None:
-            with self._lock, suppress(ValueError):
+            with self._listening, suppress(ValueError):
                 left = list(self._listeners)
                 left.remove(listener)
-                self._listeners = left
+                self._listeners = tuple(left)
 
         return cancel
 

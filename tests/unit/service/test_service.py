@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.ports.board import Phase
+from rucio_inject.ports.board import Health, Phase
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.service.events import EventServer, scopes
 from rucio_inject.service.fact_lines import FactLines, facts, line
@@ -211,6 +213,43 @@ def test_listeners_are_shown_facts_and_numbers_are_made_of_them(scene: Scene) ->
     assert 'rucio_inject_facts_total{campaign="a",kind="FileFound"} 1.0' in text
     assert 'rucio_inject_next_run_timestamp_seconds{campaign="a"}' in text
     assert 'campaign="b"' not in text
+
+
+def test_a_ledger_that_does_not_answer_holds_up_no_reader(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scene.service(scene.write("a"), scene.write("b"))
+    scene.steps(service, 5)
+    for runs in scene.runs.values():
+        runs[0][0].code = 0
+    scene.steps(service, 5)
+    asked, answer = threading.Event(), threading.Event()
+
+    def stuck(*_: object) -> None:
+        asked.set()
+        assert answer.wait(60)
+
+    monkeypatch.setattr("rucio_inject.service.service.living_holder", stuck)
+    scene.clock.advance(2 * 3600)
+    stepping = threading.Thread(target=service.step)
+    stepping.start()
+
+    def read() -> tuple[Health, Health, list[str]]:
+        service.subscribe(lambda *_: None)()
+        names = [posted.name for posted in service.campaigns()]
+        return service.health(), service.ready(), names
+
+    with ThreadPoolExecutor(1) as readers:
+        try:
+            assert asked.wait(60)
+            scene.clock.advance(100)
+            health, ready, names = readers.submit(read).result(timeout=10)
+        finally:
+            answer.set()
+            stepping.join()
+    assert not health.ok
+    assert health.checks == {"scheduler": "silent for 100 s", "a": "waiting", "b": "waiting"}
+    assert (ready.ok, names) == (True, ["a", "b"])
 
 
 def test_retrying_what_was_set_aside(scene: Scene) -> None:
