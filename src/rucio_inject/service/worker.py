@@ -52,8 +52,8 @@ class ProcessWorker:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], told: Told) -> None:
         """`told` is shown the run's facts, from another thread. OSError if it cannot be begun."""
         facts_in, facts_out = os.pipe()
-        bell_in, self._ringer = os.pipe()
-        os.set_blocking(self._ringer, False)
+        bell_in, ringer = os.pipe()
+        os.set_blocking(ringer, False)
         try:
             self._process = subprocess.Popen(
                 [*command, "--facts-fd", str(facts_out), "--bell-fd", str(bell_in)],
@@ -67,11 +67,14 @@ class ProcessWorker:
             )
         except OSError:
             os.close(facts_in)
-            os.close(self._ringer)
+            os.close(ringer)
             raise
         finally:
             os.close(facts_out)
             os.close(bell_in)
+        # Who rings does so from other threads, and must never write to what another file is by now.
+        self._ringing = threading.Lock()
+        self._ringer: int | None = ringer
         self._said: deque[str] = deque(maxlen=_LINES_KEPT)
         stderr = self._process.stderr
         assert stderr is not None
@@ -95,7 +98,10 @@ class ProcessWorker:
             for thread in self._threads:
                 thread.join(timeout=5)
             self._threads = []
-            os.close(self._ringer)
+            with self._ringing:
+                if self._ringer is not None:
+                    os.close(self._ringer)
+                self._ringer = None
         return code
 
     def last_words(self) -> str:
@@ -104,7 +110,9 @@ class ProcessWorker:
 
     def ring(self) -> None:
         """See `Worker`."""
-        if self._threads:
+        with self._ringing:
+            if self._ringer is None:
+                return
             try:
                 os.write(self._ringer, b".")
             except (BlockingIOError, BrokenPipeError):

@@ -355,6 +355,25 @@ def test_a_process_tells_facts_hears_the_bell_and_ends() -> None:
     assert worker.poll() == 5
 
 
+def test_a_bell_is_not_taken_away_from_who_rings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = ProcessWorker([sys.executable, "-c", ""], dict(os.environ), lambda _: None)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    writing = os.write
+    polling = threading.Thread(target=worker.poll)
+
+    def write(descriptor: int, data: bytes) -> int:
+        # The run is found to have ended just before the ring goes out.
+        polling.start()
+        polling.join(timeout=1)
+        os.fstat(descriptor)
+        return writing(descriptor, data)
+
+    monkeypatch.setattr("rucio_inject.service.worker.os.write", write)
+    worker.ring()
+    polling.join()
+    worker.ring()
+
+
 def test_a_process_that_is_killed_or_cannot_be_begun() -> None:
     script = SCRIPT.replace("LINE", repr(line(begun())))
     worker = ProcessWorker([sys.executable, "-c", script, "wait"], dict(os.environ), lambda _: None)
