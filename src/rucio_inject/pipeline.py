@@ -135,7 +135,7 @@ class Pipeline:
         while True:
             self._bring()
             self._reopen()
-            watched = steps.watch.run(steps.turns.has_room)
+            watched = steps.watch.run(steps.turns.has_room if steps.turns.held_back else None)
             copies |= steps.access.run()
             if not steps.turns.goes_on():
                 return watched, copies

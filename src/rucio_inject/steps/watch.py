@@ -24,6 +24,8 @@ from rucio_inject.steps.pace import Pace
 
 WAITING = frozenset({FileState.REPLICATING})
 TROUBLED = frozenset({RuleState.STUCK, RuleState.SUSPENDED})
+AGAIN = 5.0
+"""Seconds between two listings of locks while some still replicate: a listing is dear."""
 NO_LOCK = "has no lock for it: Rucio has not evaluated the dataset since the file came"
 
 
@@ -59,13 +61,17 @@ class Watch:
         self._seen: dict[str, RuleView] = {}
         self._reasons: dict[tuple[DID, str], str] = {}
         self._judged: dict[DID, list[RuleView]] = {}
+        # When locks were listed last, and how many of each rule were OK.
+        self._listed: dict[DID, tuple[float, list[int]]] = {}
 
-    def run(self, enough: Callable[[], bool] = lambda: False) -> Watched:
+    def run(self, enough: Callable[[], bool] | None = None) -> Watched:
         """Wait until the REPLICATING files are REPLICATED, or `enough` are, or the deadline has
-        passed.
+        passed. With `enough` files are told while others of their dataset still replicate.
 
         A dataset that has lost a rule is not waited for: nothing will come of it in this run.
         """
+        self._judged.clear()
+        self._listed.clear()
         waiting = list(self._journal.ledger.datasets(WAITING))
         broken: list[DID] = []
         pace = Pace(self._journal.clock, self._deadline, self._bell)
@@ -74,12 +80,17 @@ class Watch:
             wanted = rules_that_keep(self._journal.ledger, waiting)
             lost = [dataset for dataset in waiting if self._tell_lost(wanted[dataset], views)]
             broken += lost
+            over = pace.over()
             waiting = [
                 dataset
                 for dataset in waiting
-                if dataset not in lost and not self._is_through(dataset, views[dataset])
+                if dataset not in lost
+                and not (
+                    self._is_due(dataset, views[dataset], over=over, early=enough is not None)
+                    and self._is_through(dataset, views[dataset])
+                )
             ]
-            if not waiting or enough() or pace.over():
+            if not waiting or over or (enough is not None and enough()):
                 break
             pace.wait(sum(rule.locks_replicating for rules in views.values() for rule in rules))
         for dataset in waiting:
@@ -142,16 +153,27 @@ class Watch:
                 facts.append(FileWaits(at=now, did=file.did, rse=file.rse, reason=file.reason))
         self._journal.tell(facts)
 
+    def _is_due(self, dataset: DID, rules: Sequence[RuleView], *, over: bool, early: bool) -> bool:
+        """Whether a dataset's files are to be judged: its rules have changed, and all are settled;
+        or the time is `over`. `early`: also once in a while when more locks are OK."""
+        some = rules and all(rule.locks_ok for rule in rules)
+        if not some or self._judged.get(dataset) == rules:
+            return False
+        if over or not any(rule.locks_replicating for rule in rules):
+            return True
+        now = self._journal.clock.monotonic()
+        # In the first moments most of them come, and often all.
+        at, before = self._listed.setdefault(dataset, (now, []))
+        return early and now - at >= AGAIN and [rule.locks_ok for rule in rules] != before
+
     def _is_through(self, dataset: DID, rules: list[RuleView]) -> bool:
-        """Judge a dataset's files by their locks, if its rules have changed and all are settled;
-        whether none of them waits any more."""
-        settled = all(rule.locks_ok and not rule.locks_replicating for rule in rules)
-        if rules and settled and self._judged.get(dataset) != rules:
-            # What was seen in the middle of a change is looked at again, changed or not.
-            if self._judge(dataset, rules):
-                self._judged[dataset] = rules
-            return not any(self._journal.ledger.counts(dataset=dataset).get(s) for s in WAITING)
-        return False
+        """Judge a dataset's files by their locks; whether none of them waits any more."""
+        # What was seen in the middle of a change is looked at again, changed or not.
+        if self._judge(dataset, rules):
+            self._judged[dataset] = rules
+        oks = [rule.locks_ok for rule in rules]
+        self._listed[dataset] = (self._journal.clock.monotonic(), oks)
+        return not any(self._journal.ledger.counts(dataset=dataset).get(s) for s in WAITING)
 
     def _judge(self, dataset: DID, rules: Sequence[RuleView]) -> bool:
         """Tell files that all rules hold; whether all locks were as settled as their rules."""

@@ -11,20 +11,26 @@ from tests.injection_world import World, telescope_files
 from rucio_inject.api import Injector
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.rule import Lock
 from rucio_inject.domain.usage import Usage
 from rucio_inject.factory import Ports
 from rucio_inject.outcome import Outcome
 from rucio_inject.plan import Fate
 from rucio_inject.ports import FactSink
 from rucio_inject.steps.turns import LOOK_UP, in_flight
-from rucio_inject.testing.memory_lake import Crash
-from rucio_inject.testing.memory_ledger import MemoryLedger
+from rucio_inject.testing import memory_daemons
+from rucio_inject.testing.lake_values import LakeLock
+from rucio_inject.testing.memory_lake import Crash, MemoryLake
+from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
 RUNS = ("05089063", "05089064", "05089065")
 NAMES = [f"20200203_M1_{run}.{n:03d}_Y_Crab-W0.40+035.root" for run in RUNS for n in range(1, 6)]
 SIZE = 100
+DEADLINE = 60
+"""Seconds that a test's campaign lets Rucio take."""
 
 
 @pytest.fixture
@@ -102,6 +108,70 @@ def test_a_lake_that_does_not_replicate_gets_no_more(world: World) -> None:
     world.lake.heal("LAPP-FAST")
     world.run_to_the_end()
     assert world.broken() == []
+
+
+def hang(monkeypatch: pytest.MonkeyPatch, *subruns: str) -> None:
+    """Let transfers of some files never come to an end."""
+
+    def transfer(lake: MemoryLake, did: DID, rse: str, lock: LakeLock) -> None:
+        if not any(subrun in did.name for subrun in subruns):
+            does(lake, did, rse, lock)
+
+    does = memory_daemons._transfer
+    monkeypatch.setattr(memory_daemons, "_transfer", transfer)
+
+
+def timed(world: World) -> tuple[Outcome, float]:
+    """One run, and how many seconds it took."""
+    begun = world.clock.monotonic()
+    return world.run(), world.clock.monotonic() - begun
+
+
+def test_one_transfer_that_hangs_does_not_hold_up_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.changes["limits"] = {"files_in_flight": 4}
+    hang(monkeypatch, "9063.001")
+    outcome, seconds = timed(world)
+    by_state = dict(outcome.by_state)
+    assert by_state == {FileState.REPLICATING: 1, FileState.VERIFIED: 4, FileState.GONE: 10}
+    assert seconds < 2 * DEADLINE
+
+
+def test_what_has_come_by_the_deadline_is_read_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang(monkeypatch, "9063.001")
+    outcome, seconds = timed(world)
+    by_state = dict(outcome.by_state)
+    assert by_state == {FileState.REPLICATING: 1, FileState.VERIFIED: 4, FileState.GONE: 10}
+    assert seconds < 2 * DEADLINE
+
+
+def test_locks_are_not_listed_at_every_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.changes["limits"] = {"files_in_flight": 4}
+    hang(monkeypatch, "9063.002", "9063.003", "9063.004")
+    listed: list[float] = []
+    locks = world.catalogue.locks
+
+    def counted(rule_id: str) -> Sequence[Lock]:
+        listed.append(world.clock.monotonic())
+        return locks(rule_id)
+
+    monkeypatch.setattr(world.catalogue, "locks", counted)
+    world.run()
+    # Of each rule, when the one that does not hang has come; then no more are OK.
+    assert sum(at < DEADLINE - 1 for at in listed) == 4
+
+
+def test_files_that_are_everywhere_already_are_not_waited_for(world: World) -> None:
+    world.changes["end"] = None
+    world.run()
+    world.shelf = Shelf()
+    world.changes["limits"] = {"files_in_flight": 2}
+    outcome, seconds = timed(world)
+    assert dict(outcome.by_state) == {FileState.VERIFIED: 15}
+    assert seconds < DEADLINE
 
 
 def test_a_files_failure_makes_room(world: World) -> None:
