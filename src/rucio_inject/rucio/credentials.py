@@ -63,18 +63,25 @@ class Credentials:
 
         SignInFailed if it has expired.
         """
-        text = self._environment.get("BEARER_TOKEN", "").strip()
-        if not text and (path := self._token_file()) is not None:
-            try:
-                text = path.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SignInFailed(f"cannot read the token in {path}: {error}") from error
+        text = self._token()
         if not text:
             return None
         self.used = True
         ends = token_end(text)
         if ends is not None and ends <= self._clock.now():
             raise SignInFailed(f"the bearer token expired at {_told(ends)}", hint=_RENEWAL)
+        return text
+
+    def _token(self) -> str:
+        """The token, expired or not; nothing if there is none."""
+        text = self._environment.get("BEARER_TOKEN", "").strip()
+        if not text and (path := self._token_file()) is not None:
+            try:
+                text = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SignInFailed(
+                    f"cannot read the token in {path}: {error}", hint=_RENEWAL
+                ) from error
         return text
 
     def _token_file(self) -> Path | None:
@@ -114,9 +121,11 @@ class Credentials:
         return Identity(certificate, key) if certificate and key else None
 
     def ends(self) -> datetime | None:
-        """When what identifies us expires; None if nothing does, or never."""
-        token = self._environment.get("BEARER_TOKEN", "").strip()
-        if token:
+        """When what identifies us expires; None if nothing does, or never.
+
+        SignInFailed if it cannot be read.
+        """
+        if token := self._token():
             return token_end(token)
         found = self._identity()
         return None if found is None else certificate_end(Path(found.certificate))
