@@ -214,6 +214,18 @@ class Campaign(Model):
             raise Misfit(message, "end")
         return self
 
+    @model_validator(mode="after")
+    def _sizes_are_known(self) -> Campaign:
+        if not isinstance(self.source, RseSource) or self.source.pfns is None:
+            return self
+        reason = "a list of PFNs tells no sizes (source.pfns): limit files_in_flight instead"
+        if self.limits.bytes_in_flight is not None:
+            raise Misfit(reason, "limits", "bytes_in_flight")
+        for rse, each in self.limits.per_rse.items():
+            if each.bytes_in_flight is not None:
+                raise Misfit(reason, "limits", "per_rse", rse, "bytes_in_flight")
+        return self
+
     @property
     def output_folder(self) -> Path:
         """Where figures and work files go."""

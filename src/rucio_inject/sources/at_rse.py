@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.errors import ReplicaMissing, SourceUnreadable, UsageError
 from rucio_inject.ports import Clock, LeftOut, SourceFile, Storage, StoredFile
 
@@ -26,7 +27,8 @@ class RseSource:
                 yield found
                 continue
             path = unquote(urlsplit(found.pfn).path)
-            yield SourceFile(Path(path), path, pfn=found.pfn)
+            told = None if found.size is None else Announced(size=found.size)
+            yield SourceFile(Path(path), path, pfn=found.pfn, announced=told)
 
     def provide(self, path: Path) -> None:
         """See the port: what is at an RSE is no file of this machine."""

@@ -13,8 +13,22 @@ from rucio_inject.domain.story import advance
 from rucio_inject.ports import Source, Storage, Stored
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.measure import MeasureFiles, refuse_mismatch
+from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.pool import in_threads
+
+
+def refuse_changed(record: FileRecord, measure: Measure) -> None:
+    """SourceChanged if a file is not what was measured, or what the listing showed, any more."""
+    if record.measure:
+        before, wrong = "was measured", measure_of(record).differences(measure)
+    else:
+        before = "was listed"
+        wrong = record.announced.differences(measure) if record.announced else ()
+    if wrong:
+        raise SourceChanged(
+            f"{record.path} is not what {before} any more ({', '.join(wrong)})",
+            hint="is it still being written? run the same command again when it is complete",
+        )
 
 
 class MeasureInPlace(MeasureFiles):
@@ -38,7 +52,7 @@ class MeasureInPlace(MeasureFiles):
 
     def _measure(self, record: FileRecord) -> Measure:
         measure = self.ask(record)
-        refuse_mismatch(record, measure)
+        refuse_changed(record, measure)
         return measure
 
     def ask(self, record: FileRecord) -> Measure:
@@ -109,12 +123,7 @@ class TakeAsTheyLie:
                 f"{record.path} is not at {self._rse} any more",
                 hint="was it moved? what was injected of it so far stays on record",
             ) from error
-        refuse_mismatch(record, measure)
-        if record.measure and (wrong := measure_of(record).differences(measure)):
-            raise SourceChanged(
-                f"{record.path} is not what was measured any more ({', '.join(wrong)})",
-                hint="is it still being written? run the same command again when it is complete",
-            )
+        refuse_changed(record, measure)
         return measure
 
     def _facts(self, record: FileRecord, outcome: Measure | InjectError) -> Iterator[FileFact]:

@@ -83,6 +83,8 @@ def _size(record: FileRecord) -> int:
     """The bytes of a file; what cannot be looked at now is told when its turn comes."""
     if record.measure is not None:
         return record.measure.size
+    if record.announced is not None and record.announced.size is not None:
+        return record.announced.size
     with suppress(OSError):
         return Path(record.path).stat().st_size
     return 0

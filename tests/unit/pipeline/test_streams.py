@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import LedgerError, UsageError
+from rucio_inject.domain.errors import LedgerError, QuotaExceeded, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.story import advance, begin_file
+from rucio_inject.ports import StoredFile
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import START
 from rucio_inject.testing.memory_lake import Crash
+from rucio_inject.testing.memory_storage import MemoryStorage
 
 DIDS = [DID(SCOPE, name) for name in NAMES]
 
@@ -229,6 +232,61 @@ class TestOriginRSE:
         world.changes["source"] = {"kind": "rse", "pfns": str(listing)}
         with pytest.raises(UsageError, match="is no PFN"):
             world.run()
+
+    @pytest.mark.parametrize(
+        "limits",
+        [{"bytes_in_flight": 100}, {"per_rse": {"LAPP-FAST": {"bytes_in_flight": "1kB"}}}],
+    )
+    def test_a_list_of_pfns_and_a_limit_of_bytes(
+        self, world: World, limits: dict[str, object]
+    ) -> None:
+        source = {"kind": "rse", "pfns": str(world.folder / "pfns.txt")}
+        world.changes |= {"source": source, "limits": {"files_in_flight": 1}}
+        assert world.campaign.limits.files_in_flight == 1
+        world.changes["limits"] = limits
+        with pytest.raises(ValidationError, match="a list of PFNs tells no sizes"):
+            _ = world.campaign
+
+    def test_their_listed_size_counts_before_they_are_measured(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        size = len(origin[NAMES[0]])
+        world.changes["limits"] = {"bytes_in_flight": size}
+        world.lake.rses["LAPP-FAST"].hangs = True
+        assert world.run().held_back == 2
+        states = Counter(world.states().values())
+        assert states == {"REPLICATING": 1, "FOUND": 2}
+
+    def test_there_is_no_room_for_what_is_listed(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        world.lake.rses["LAPP-FAST"].limits[world.lake.account] = 60
+        with pytest.raises(QuotaExceeded, match="LAPP-FAST: 60 bytes"):
+            world.run()
+        assert world.lake.files == {}
+
+    def test_one_that_has_grown_since_it_was_listed_waits(
+        self, world: World, origin: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pfn = f"memory://PIC-INJECT/raw/{NAMES[0]}"
+        held, checksum = world.lake.rses["PIC-INJECT"].bytes, MemoryStorage.checksum
+
+        def grown(self: MemoryStorage, rse: str, where: str) -> StoredFile:
+            held[pfn] = b"events, and more of them than before"
+            return checksum(self, rse, where)
+
+        with monkeypatch.context() as patch:
+            held[pfn] = b"events"
+            patch.setattr(MemoryStorage, "checksum", grown)
+            outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.FILES_FAILED
+        assert DIDS[0] not in world.lake.files
+        (failed,) = outcome.failed
+        assert failed.failure is not None
+        assert failed.failure.code == "source-changed"
+        assert "is not what was listed any more (size: 6 != 36)" in failed.failure.reason
+        assert of_outcome(world.run()) is ExitCode.DONE
+        assert world.lake.files[DIDS[0]].measure.size == 36
 
     def test_a_storage_that_cannot_be_listed(self, world: World, origin: dict[str, bytes]) -> None:
         world.lake.unlistable.add("PIC-INJECT")
