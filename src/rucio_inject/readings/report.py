@@ -135,7 +135,8 @@ class Chosen:
 
 def report_of(look: Look, chosen: Chosen, made_at: datetime) -> Report:
     """Read a ledger for a report; the counts and the environment are added by who has them."""
-    cycles = chosen.of(funnels(look))
+    known = funnels(look)
+    cycles = chosen.of(known)
     numbers = sorted(one.cycle for one in cycles)
     records = chain.from_iterable(look.ledger.all_files(cycle=number) for number in numbers)
     rules, held = _standing(look, numbers)
@@ -148,7 +149,7 @@ def report_of(look: Look, chosen: Chosen, made_at: datetime) -> Report:
         rules=rules,
         troubles=_troubles(_set_aside(look, numbers)),
         held=held,
-        analyses=_analyses(look, cycles),
+        analyses=_analyses(look, cycles, known),
     )
 
 
@@ -224,9 +225,14 @@ def _standing(look: Look, cycles: Sequence[int]) -> tuple[dict[str, int], list[H
     )
 
 
-def _analyses(look: Look, cycles: Sequence[Funnel]) -> list[AnalysisMade]:
+def _analyses(look: Look, cycles: Sequence[Funnel], known: Iterable[Funnel]) -> list[AnalysisMade]:
     """What was made of the bytes that came back, in the time of the cycles; the last one last."""
     begun = min((one.begun_at for one in cycles if one.begun_at), default=None)
+    # Not up to their end: what is analysed once more after it is still of the last of them.
+    newest = max(one.cycle for one in cycles)
+    later = min(
+        (one.begun_at for one in known if one.cycle > newest and one.begun_at), default=None
+    )
     with look.database.reading() as connection:
         rows = connection.execute(
             select(events.c.kind, events.c.fact)
@@ -238,5 +244,7 @@ def _analyses(look: Look, cycles: Sequence[Funnel]) -> list[AnalysisMade]:
     return [
         fact
         for fact in made
-        if isinstance(fact, AnalysisMade) and (begun is None or fact.at >= begun)
+        if isinstance(fact, AnalysisMade)
+        and (begun is None or fact.at >= begun)
+        and (later is None or fact.at < later)
     ]

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from tests.ledger_databases import Location, location, postgresql_server
-from tests.unit.readings.made import looked_at
+from tests.unit.readings.made import NAME, looked_at, record
 
 from rucio_inject.clock import SystemClock
+from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.ledger.look import looking
+from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.readings.funnel import funnels
 from rucio_inject.readings.report import Chosen, report_of
 from rucio_inject.readings.report_json import report_object
@@ -160,6 +163,26 @@ class TestReport:
             for nothing in (Chosen(cycle=9), Chosen(month=date(2026, 9, 1))):
                 with pytest.raises(UsageError, match="nothing to report"):
                     report_of(look, nothing, now)
+
+    def test_analyses_are_those_of_the_cycles(self, location: Location) -> None:
+        begun = START.replace(day=31, hour=22)
+        scenes = list(month(4, files=2, begun=begun))
+        record(location, scenes)
+        with SqlLedger(location, NAME, clock=SystemClock()) as ledger:
+            for scene in scenes:
+                words = f"of cycle {scene.cycle}"
+                at = scene.at(70)
+                ledger.record([f.AnalysisMade(at=at, files=1, events=1, headline=words, paths=())])
+        with looking(location, NAME, SystemClock()) as look:
+
+            def headlines(chosen: Chosen) -> list[str]:
+                report = report_of(look, chosen, SystemClock().now())
+                return [made.headline for made in report.analyses]
+
+            assert headlines(Chosen(month=date(2026, 10, 1))) == ["of cycle 1", "of cycle 2"]
+            assert headlines(Chosen(month=date(2026, 11, 1))) == ["of cycle 3", "of cycle 4"]
+            assert headlines(Chosen(cycle=3)) == ["of cycle 3"]
+            assert len(headlines(Chosen())) == 4
 
     def test_as_an_object(self, location: Location) -> None:
         with looked_at(location, Scene(files=6, stuck=1, failed=2)) as look:
