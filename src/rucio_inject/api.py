@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from rucio_inject.campaign.own_folder import own_folder, refuse_folder_of_another
-from rucio_inject.campaign.schema import Campaign, FolderSource
+from rucio_inject.campaign.schema import Campaign, FolderSource, RseSource
 from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.domain.facts import RSECounted, UploadRSEChosen
 from rucio_inject.domain.injection import FileRecord
@@ -167,8 +167,13 @@ class Injector:
 
     def _refuse_changes(self) -> None:
         campaign, place = self._campaign, placing(self._campaign)
-        generates = makes_files(campaign)
-        meaning = Meaning(campaign.scope, generates, self._name_offered, place)
+        meaning = Meaning(
+            campaign.scope,
+            makes_files(campaign),
+            isinstance(campaign.source, RseSource),
+            self._name_offered,
+            place,
+        )
         refuse_changes(self._ledger, meaning)
         if isinstance(campaign.source, FolderSource) and self._ledger.counts():
             offered = self._source().files()

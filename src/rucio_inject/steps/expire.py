@@ -20,7 +20,7 @@ from rucio_inject.domain.facts import (
     RuleGone,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
-from rucio_inject.domain.story import replicas_left
+from rucio_inject.domain.story import advance, replicas_left
 from rucio_inject.ports import Bell, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import ending_datasets
@@ -104,6 +104,8 @@ class EndRules:
 
     def _not_ours(self, dataset: DID, inside: Sequence[FileRecord]) -> str | None:
         """Why the end is not ours to give, as far as the record tells; None if it is."""
+        if any(record.in_place for record in inside):
+            return "it holds files that lie where they were before us"
         if any(r.source is not SourceCopy.KEPT and not r.generated for r in inside):
             return "its sources were freed, so these replicas are the only copies"
         if any(record.adopted for record in inside):
@@ -125,6 +127,9 @@ class EndRules:
 
     def _end(self, dataset: DID, files: Sequence[FileRecord]) -> None:
         now = self._journal.clock.now
+        for record in files:
+            # A rule that was given its end purges: that the files may end must be known before.
+            advance(record, FileExpiring(at=now(), did=record.did))
         for rule in self._journal.ledger.rules():
             if rule.dataset != dataset or rule.gone_at is not None:
                 continue

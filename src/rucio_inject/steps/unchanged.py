@@ -40,13 +40,14 @@ DATASETS_LOOKED_AT, FILES_LOOKED_AT = 20, 100
 class Meaning:
     """What decides which files a campaign speaks of.
 
-    `generates`: its source makes files. `offered` gives the name under which the source offers a
-    file on record, None if that cannot be known; `place` gives a name its place in the catalogue,
-    or raises NameRefused.
+    `generates`: its source makes files; `in_place`: its files lie at an RSE, and stay there.
+    `offered` gives the name under which the source offers a file on record, None if that cannot be
+    known; `place` gives a name its place in the catalogue, or raises NameRefused.
     """
 
     scope: str
     generates: bool
+    in_place: bool
     offered: Callable[[FileRecord], str | None]
     place: Callable[[str], Place]
 
@@ -62,6 +63,10 @@ def refuse_changes(ledger: Ledger, meaning: Meaning) -> None:
         if record.generated != meaning.generates:
             kinds = ("of files that are there", "of files that are made for the lake")
             raise changed("source.kind", kinds[record.generated], kinds[meaning.generates])
+        if record.in_place != meaning.in_place:
+            # What may be ended and freed depends on it.
+            kinds = ("of files of this machine", "of files that lie at an RSE")
+            raise changed("source.kind", kinds[record.in_place], kinds[meaning.in_place])
         name = meaning.offered(record)
         if name is not None:
             _refuse_other_naming(record, name, meaning.place)

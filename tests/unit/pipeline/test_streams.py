@@ -20,6 +20,7 @@ from rucio_inject.domain.errors import LedgerError, QuotaExceeded, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.ports import StoredFile
+from rucio_inject.steps.expire import EndRules
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import START
 from rucio_inject.testing.memory_lake import Crash
@@ -339,6 +340,50 @@ class TestOriginRSE:
         record = world.files()[0]
         with pytest.raises(LedgerError, match="where it was before us"):
             advance(record, f.FileExpiring(at=START, did=record.did))
+
+    def test_nor_can_one_that_names_another_source_by_now(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        world.run()
+        before = dict(world.lake.rses["PIC-INJECT"].bytes)
+        self.ends_what_is_here(world)
+        with pytest.raises(UsageError, match=r"source\.kind has changed .* lie at an RSE"):
+            world.run()
+        assert all(rule.expires_at is None for rule in world.lake.rules.values())
+        assert world.lake.rses["PIC-INJECT"].bytes == before
+
+    def test_their_rules_are_kept_when_others_speak_for_the_campaign(
+        self, world: World, origin: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Only examples are looked at to see that a campaign has changed."""
+        world.run()
+        before = dict(world.lake.rses["PIC-INJECT"].bytes)
+        self.ends_what_is_here(world)
+        monkeypatch.setattr("rucio_inject.api.refuse_changes", lambda *_: None)
+        outcome = world.run()
+        assert set(outcome.kept) == {record.dataset for record in world.files() if record.in_place}
+        assert set(outcome.kept.values()) == {"it holds files that lie where they were before us"}
+        assert all(world.lake.content(did, rse) for did in DIDS for rse in HOLDERS[:3])
+        assert world.lake.rses["PIC-INJECT"].bytes == before
+
+    def test_no_rule_is_ended_before_all_its_files_may_be(
+        self, world: World, origin: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.run()
+        self.ends_what_is_here(world)
+        monkeypatch.setattr("rucio_inject.api.refuse_changes", lambda *_: None)
+        monkeypatch.setattr(EndRules, "_not_ours", lambda *_: None)
+        with pytest.raises(LedgerError, match="where it was before us"):
+            world.run()
+        assert world.facts(f.RuleEnding) == []
+        assert all(world.lake.content(did, rse) for did in DIDS for rse in HOLDERS[:3])
+
+    def ends_what_is_here(self, world: World) -> None:
+        """The campaign takes other files, from a folder, by now, and has an end."""
+        folder = world.folder / "inbox"
+        telescope_files(folder, ["20200204_M1_05089070.001_Y_Mrk501-W0.40_035.root"])
+        source = {"kind": "directory", "path": str(folder)}
+        world.changes |= {"source": source, "end": {"lifetime": "5s", "deadline": "60s"}}
 
 
 def test_paths_and_metadata_from_a_database(world: World) -> None:
