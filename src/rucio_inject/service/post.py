@@ -178,11 +178,8 @@ class Post:
         """Ask the ledger when the last run was."""
         if self._clock.monotonic() < self._look_at:
             return
-        self._look_at = self._clock.monotonic() + LOOK_AGAIN
-        try:
-            found = self._surround.history()
-        except LedgerError as error:
-            self.trouble = error.message
+        found = self._last_run()
+        if found is None:
             return
         self.trouble = None
         now = self._clock.now()
@@ -192,6 +189,17 @@ class Post:
         first = found.begun_at is None and schedule is not None and schedule.every is not None
         if first or found.cut_off:
             self._again = self._clock.monotonic()
+
+    def _last_run(self) -> History | None:
+        """What is on record of it; None, and why in `trouble`, if that cannot be known now."""
+        try:
+            return self._surround.history()
+        except LedgerError as error:
+            self.trouble = error.message
+            return None
+        finally:
+            # From when it was given up: while one is waited for, no other campaign has its turn.
+            self._look_at = self._clock.monotonic() + LOOK_AGAIN
 
     def _begin(self) -> None:
         if self._clock.monotonic() < self._look_at and (self._elsewhere or self.trouble):
@@ -217,10 +225,8 @@ class Post:
 
     def _began_elsewhere(self) -> bool:
         """Whether another service, or a person, was quicker: then the tick is theirs."""
-        try:
-            found = self._surround.history()
-        except LedgerError as error:
-            self.trouble = error.message
+        found = self._last_run()
+        if found is None:
             return True
         assert self._since is not None
         theirs = found.begun_at

@@ -160,6 +160,8 @@ class Service:
         # Who has waited longest comes first.
         posts = sorted(self.posts, key=lambda post: post.waiting_since)
         for post in posts:
+            # Each may wait for a ledger: many that are away are not a scheduler that is stuck.
+            self._seen_at = self._clock.monotonic()
             post.step(room=sum(other.busy for other in posts) < self._at_once)
             self._mention(post)
         self._publish()

@@ -69,6 +69,8 @@ class Scene:
         self.past = past or History()
         self.held: str | None = None
         self.ledger_is_away = False
+        self.patience = 0.0
+        self.asked = 0
         self.full = False
         self.runs: list[FakeRun] = []
         self.begun: list[datetime] = []
@@ -101,7 +103,9 @@ class Scene:
 
     def history(self) -> History:
         """See `Surround`."""
+        self.asked += 1
         if self.ledger_is_away:
+            self.clock.advance(self.patience)
             raise LedgerError("the ledger is away")
         return self.past
 
@@ -340,3 +344,21 @@ def test_the_board_tells_the_next_tick() -> None:
     soon = scene.post.posted().next_tick
     assert soon is not None
     assert soon < NOON + timedelta(hours=1, minutes=2)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_ledger_that_does_not_answer_leaves_others_their_turns(known: bool) -> None:
+    scene = Scene("1h")
+    if known:
+        scene.steps(10)
+        scene.runs[0].ends(0)
+        scene.steps(10)
+    scene.ledger_is_away, scene.patience = True, 10.0
+    scene.clock.advance(HOUR)
+    scene.asked = 0
+    scene.steps(100, each=0.5)
+    assert scene.asked <= 5, "half of the time is left"
+    assert scene.post.trouble == "the ledger is away"
+    scene.ledger_is_away = False
+    scene.steps(15)
+    assert len(scene.runs) == 1 + known

@@ -21,7 +21,7 @@ from rucio_inject.cli.serve import Command
 from rucio_inject.clock import PipeBell
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import LedgerError, UsageError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports.board import Health, Phase
@@ -250,6 +250,23 @@ def test_a_ledger_that_does_not_answer_holds_up_no_reader(
     assert not health.ok
     assert health.checks == {"scheduler": "silent for 100 s", "a": "waiting", "b": "waiting"}
     assert (ready.ok, names) == (True, ["a", "b"])
+
+
+def test_many_ledgers_that_are_away_are_not_a_service_that_is_stuck(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scene.service(*(scene.write(name) for name in "abcde"))
+    well: list[bool] = []
+
+    def away(*_: object) -> None:
+        scene.clock.advance(20)
+        well.append(service.health().ok)
+        raise LedgerError("the ledger is away")
+
+    monkeypatch.setattr("rucio_inject.service.service.history", away)
+    scene.steps(service, 1)
+    assert well == [True] * 5
+    assert service.health().checks["e"] == "the ledger is away"
 
 
 def test_retrying_what_was_set_aside(scene: Scene) -> None:
