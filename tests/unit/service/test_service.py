@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,9 +26,7 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports.board import Health, Phase
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.service.events import EventServer, scopes
-from rucio_inject.service.fact_lines import FactLines, facts, line
 from rucio_inject.service.service import Service
-from rucio_inject.service.worker import ProcessWorker
 from rucio_inject.testing.contracts.ledger import FILE, NOON, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
 
@@ -320,90 +317,6 @@ def test_an_event_server_takes_what_is_posted_and_survives_rubbish() -> None:
         with pytest.raises(UsageError, match="cannot listen for events"):
             EventServer(("127.0.0.1", server.port), heard.append)
     assert heard == [frozenset({"a", "b"})]
-
-
-def test_facts_go_through_a_pipe() -> None:
-    told: list[Fact] = [begun(), found(FILE), *life(FILE)]
-    read, write = os.pipe()
-    lines = FactLines(write)
-    lines.record(told)
-    lines.record([])
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        assert list(facts(pipe)) == told
-    assert list(facts([b"{}\n", b"[]\n", b"no\n", line(told[0])[:10], line(told[0])])) == told[:1]
-
-
-def test_a_reader_that_has_gone_away_is_no_trouble() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    lines = FactLines(write)
-    lines.record([begun()])
-    lines.record([begun()])
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.close(write)
-
-
-SCRIPT = """
-import os, sys, time
-facts, bell = int(sys.argv[-3]), int(sys.argv[-1])
-os.write(facts, sys.stdin.buffer.read() or LINE)
-os.read(bell, 1)
-print("rung", file=sys.stderr)
-if "wait" in sys.argv: time.sleep(60)
-sys.exit(5)
-"""
-
-
-def test_a_process_tells_facts_hears_the_bell_and_ends() -> None:
-    told: list[Fact] = []
-    script = SCRIPT.replace("LINE", repr(line(begun())))
-    worker = ProcessWorker([sys.executable, "-c", script], dict(os.environ), told.extend)
-    assert worker.poll() is None
-    worker.ring()
-    code = None
-    for _ in range(600):
-        code = worker.poll()
-        if code is not None:
-            break
-        time.sleep(0.05)
-    assert (code, told, worker.last_words()) == (5, [begun()], "rung")
-    worker.ring()
-    assert worker.poll() == 5
-
-
-def test_a_bell_is_not_taken_away_from_who_rings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = ProcessWorker([sys.executable, "-c", ""], dict(os.environ), lambda _: None)
-    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
-    writing = os.write
-    polling = threading.Thread(target=worker.poll)
-
-    def write(descriptor: int, data: bytes) -> int:
-        # The run is found to have ended just before the ring goes out.
-        polling.start()
-        polling.join(timeout=1)
-        os.fstat(descriptor)
-        return writing(descriptor, data)
-
-    monkeypatch.setattr("rucio_inject.service.worker.os.write", write)
-    worker.ring()
-    polling.join()
-    worker.ring()
-
-
-def test_a_process_that_is_killed_or_cannot_be_begun() -> None:
-    script = SCRIPT.replace("LINE", repr(line(begun())))
-    worker = ProcessWorker([sys.executable, "-c", script, "wait"], dict(os.environ), lambda _: None)
-    worker.kill()
-    for _ in range(600):
-        if worker.poll() is not None:
-            break
-        time.sleep(0.05)
-    assert worker.poll() == -9
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(FileNotFoundError):
-        ProcessWorker(["/no/such/program"], {}, lambda _: None)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_the_command_of_a_run_shows_no_password(scene: Scene) -> None:
