@@ -90,10 +90,21 @@ class XrootdDriver:
             return self._systems[server], "/" + parts.path.lstrip("/")
 
     def _sign(self) -> None:
-        """Let the library find what we found."""
+        """Let the library find what we found. It looks at these before it does at X509_USER_…,
+        which are left as they are: `Credentials` reads them anew."""
         found = self._credentials.identity()
-        if found is not None and "X509_USER_PROXY" not in os.environ:
-            os.environ["X509_USER_PROXY"] = found.certificate
+        if found is None:
+            return
+        if found.certificate == found.key:
+            told = {"XrdSecGSIUSERPROXY": found.certificate}
+        else:
+            told = {
+                "XrdSecGSIUSERCERT": found.certificate,
+                "XrdSecGSIUSERKEY": found.key,
+                # It would make a proxy of them, for which it wants a terminal.
+                "XrdSecGSICREATEPROXY": "0",
+            }
+        os.environ.update(told)
 
     def look(self, url: str) -> Entry | None:
         """See the port."""

@@ -1,0 +1,65 @@
+"""What the driver for root:// tells XRootD's library; that it works is tried on real servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rucio_inject.lake.pki import Authority, Credential
+from rucio_inject.rucio.credentials import Credentials, Identity
+from rucio_inject.rucio.drivers.xrootd import XrootdDriver
+from rucio_inject.testing.fake_clock import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def user(tmp_path: Path, clock: FakeClock) -> Credential:
+    """A certificate and its key."""
+    held = Credential(tmp_path / "usercert.pem", tmp_path / "userkey.pem")
+    Authority(tmp_path, clock.now()).user("magic", held)
+    return held
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of the process, with nothing in it."""
+    held: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", held)
+    return held
+
+
+def sign(credentials: Credentials) -> None:
+    """What the first call to a server does."""
+    XrootdDriver(credentials)._system("root://localhost:1//file")
+
+
+def test_a_certificate_keeps_its_key(
+    clock: FakeClock, user: Credential, environment: dict[str, str]
+) -> None:
+    environment |= {"X509_USER_CERT": str(user.certificate), "X509_USER_KEY": str(user.key)}
+    credentials = Credentials(clock)
+    sign(credentials)
+    # What other drivers go by.
+    assert credentials.identity() == Identity(str(user.certificate), str(user.key))
+    assert environment["XrdSecGSIUSERCERT"] == str(user.certificate)
+    assert environment["XrdSecGSIUSERKEY"] == str(user.key)
+    assert environment["XrdSecGSICREATEPROXY"] == "0"
+    assert "XrdSecGSIUSERPROXY" not in environment
+
+
+def test_the_option_comes_before_the_environment(
+    clock: FakeClock, user: Credential, environment: dict[str, str], tmp_path: Path
+) -> None:
+    other, proxy = tmp_path / "other.pem", tmp_path / "proxy.pem"
+    for file in (other, proxy):
+        file.write_bytes(user.certificate.read_bytes())
+    environment["X509_USER_PROXY"] = str(other)
+    sign(Credentials(clock, proxy=str(proxy)))
+    assert environment["XrdSecGSIUSERPROXY"] == str(proxy)
+    assert environment["X509_USER_PROXY"] == str(other)
