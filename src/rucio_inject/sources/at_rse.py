@@ -50,7 +50,8 @@ def listed(
                 f"the storage of {rse} cannot be listed from here",
                 hint="give a list of PFNs: source.pfns in the campaign",
             )
-        for file in sorted(found, key=lambda file: file.pfn):
+        # In the storage's own order: to sort them would be to hold all of them.
+        for file in found:
             name = file.pfn.rpartition("/")[2]
             if fnmatch(name, pattern) and not name.startswith("."):
                 yield _judged(file, clock, stable)

@@ -164,9 +164,11 @@ class Discover:
     def _seen_again(self, file: SourceFile, record: FileRecord) -> Iterator[Fact]:
         """What is new about a file that is on record."""
         if record.measure is None:
-            if file.announced is not None and file.announced != record.announced:
+            # Another file of its name may be offered first now: that tells nothing of this one.
+            about = file.announced if file.where == record.path else None
+            if about is not None and about != record.announced:
                 now = self._journal.clock.now()
-                yield FileAnnounced(at=now, did=record.did, announced=file.announced)
+                yield FileAnnounced(at=now, did=record.did, announced=about)
         elif error := _rewritten(file, record):
             yield self._skipped(file.where, error)
 

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, QuotaExceeded, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.story import advance, begin_file
-from rucio_inject.ports import StoredFile
+from rucio_inject.ports import SourceFile, StoredFile
+from rucio_inject.sources.at_rse import RseSource, listed
 from rucio_inject.steps.expire import EndRules
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import START
@@ -288,6 +291,22 @@ class TestOriginRSE:
         assert "is not what was listed any more (size: 6 != 36)" in failed.failure.reason
         assert of_outcome(world.run()) is ExitCode.DONE
         assert world.lake.files[DIDS[0]].measure.size == 36
+
+    def test_a_listing_is_not_held(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn = []
+
+        def many(_self: MemoryStorage, rse: str, _folder: str) -> Iterator[StoredFile]:
+            for number in range(1000):
+                drawn.append(number)
+                yield StoredFile(f"memory://{rse}/raw/{number}.root", number)
+
+        monkeypatch.setattr(MemoryStorage, "files_below", many)
+        shown = listed(world.storage, world.clock, "PIC-INJECT", "raw", pattern="*", stable=0)
+        offered = list(islice(RseSource(world.clock, shown).files(), 5))
+        assert [file.announced for file in offered if isinstance(file, SourceFile)] == [
+            Announced(size=number) for number in range(5)
+        ]
+        assert len(drawn) == 5
 
     def test_a_storage_that_cannot_be_listed(self, world: World, origin: dict[str, bytes]) -> None:
         world.lake.unlistable.add("PIC-INJECT")

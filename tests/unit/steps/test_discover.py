@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.injection import FileState
@@ -51,6 +52,20 @@ def test_two_files_of_one_name(between: int, monkeypatch: pytest.MonkeyPatch) ->
     assert step.run() == 1
     (skipped,) = [fact for fact in told if isinstance(fact, f.NameSkipped)]
     assert skipped.reason == "/y/a would be magic:a, as /x/a is already"
+
+
+def test_another_file_of_its_name_announces_nothing_of_a_file() -> None:
+    ledger = MemoryLedger(Shelf())
+    ledger.record([begun(), found(FILE)])
+    source: Any = SimpleNamespace()
+    step = Discover(Journal(ledger, [], FakeClock()), source, place, 1)
+    for where, told in (("/y/a", None), (found(FILE).path, Announced(size=7))):
+        file = SourceFile(Path(where), FILE.name, announced=Announced(size=7))
+        source.files = lambda file=file: iter([file])
+        step.run()
+        record = ledger.file(FILE)
+        assert record is not None
+        assert record.announced == told
 
 
 def test_digests_that_agree_by_chance_skip_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
