@@ -9,18 +9,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
+from rucio_inject.monitor.series import LONGEST_LINE
 
 UNKNOWN = -1
 """In place of a count that a witness could not give."""
 _FEW = 1000
 _COUNT = TypeAdapter(RSECounted)
 _CHUNK = 4_000_000  # bytes
+# More than two of the longest lines, so that a whole one with its moment is in it.
+_KNOWN_AGAIN = 3 * LONGEST_LINE
 Counts = tuple[int, int, int, int]
 
 
@@ -168,6 +172,8 @@ class Reader:
         self._path = path
         self._read = 0
         self._inode: int | None = None
+        # What was read last: a new file may get the inode of the one that it replaced.
+        self._end = b""
         self.replaced = False
         """Whether the file was another one, or shorter, than before when it was read last."""
         if at_end and path.exists():
@@ -189,21 +195,31 @@ class Reader:
             return
         with file:
             state = os.fstat(file.fileno())
-            if state.st_ino != self._inode or state.st_size < self._read:
+            if state.st_ino != self._inode or not self._goes_on(file):
                 self._start_anew(state.st_ino)
             file.seek(self._read)
             while chunk := file.read(_CHUNK):
                 whole, _, rest = chunk.rpartition(b"\n")
                 counts = [self._count(line) for line in _telling(whole.splitlines())]
-                self._read += len(chunk) - len(rest)
+                told = len(chunk) - len(rest)
+                self._read += told
+                last = chunk[max(told - _KNOWN_AGAIN, 0) : told]
+                self._end = (self._end + last)[-_KNOWN_AGAIN:]
                 yield counts
                 if len(chunk) < _CHUNK:
                     return
                 file.seek(self._read)
 
+    def _goes_on(self, file: BinaryIO) -> bool:
+        """Whether what was read last is still where it was."""
+        if os.fstat(file.fileno()).st_size < self._read:
+            return False
+        file.seek(self._read - len(self._end))
+        return file.read(len(self._end)) == self._end
+
     def _start_anew(self, inode: int | None) -> None:
         self.replaced = self._read > 0
-        self._inode, self._read = inode, 0
+        self._inode, self._read, self._end = inode, 0, b""
 
     def _count(self, line: bytes) -> RSECounted:
         try:

@@ -129,6 +129,22 @@ class TestFile:
         curves.refresh()
         assert curves.span is None
 
+    def test_another_file_is_known_by_what_is_in_it(self, tmp_path: Path) -> None:
+        # As when counts were thinned, and the new file got the inode of one before it.
+        path, other = tmp_path / "counts.jsonl", tmp_path / "other.jsonl"
+        Series(path).append([sample(second, 100 + second % 7) for second in range(200)])
+        curves, inode = Curves(path), path.stat().st_ino
+        curves.refresh()
+        Series(other).append([sample(second, 1, "long name") for second in range(0, 900, 3)])
+        path.write_bytes(other.read_bytes())
+        assert path.stat().st_ino == inode
+        curves.refresh()
+        assert {rse: counts[0] for rse, counts in curves.latest.items()} == {"long name": 1}
+        Series(path).append([sample(900, 2, "long name")])
+        curves.refresh()
+        assert curves.latest["long name"][0] == 2
+        assert curves.span == (START, START + 900)
+
     def test_of_many_lines_those_that_only_repeat_are_left_out(self, tmp_path: Path) -> None:
         path = tmp_path / "counts.jsonl"
         told = [sample(second, int(second >= 1500), rse) for second in range(2000) for rse in "AB"]
