@@ -86,6 +86,8 @@ def _keep_to_retention(
         keep_to_retention(campaign, ledger, clock)
     except InjectError as error:
         _complain(f"old cycles are kept: {error.message}")
+    except OSError as error:
+        _complain(f"old counts are kept: {error.strerror or error}")
 
 
 @contextmanager

@@ -29,7 +29,8 @@ def keep_to_retention(campaign: Campaign, ledger: SqlLedger, clock: Clock) -> li
     """Remove the evidence of cycles that is older than the campaign wants, each after its summary
     is on disk; the numbers of those removed. Of very many some are left for the next time.
 
-    LedgerUnavailable if a summary cannot be written: nothing is removed then.
+    LedgerUnavailable if a summary cannot be written: nothing is removed then. OSError if the counts
+    cannot be thinned, which is done last.
     """
     removed = []
     for summary in _to_go(campaign, ledger, clock):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from rucio_inject.cli.own_ledger import own_ledger
 from rucio_inject.cli.surroundings import Ties, surrounded, told_if_refused
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.errors import CatalogueUnavailable, LedgerUnavailable
+from rucio_inject.domain.facts import RSECounted
+from rucio_inject.factory import Folders
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.monitor.series import Series
 from rucio_inject.service.history import history, living_holder
 from rucio_inject.testing.contracts.ledger import FILE, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.whole_files import partial_name
 
 
 def test_a_run_needs_no_extra() -> None:
@@ -153,6 +158,28 @@ def test_a_run_that_cannot_begin_is_late(tmp_path: Path, hook: Hook, clock: Fake
     ):
         pass
     assert hook.got[0].startswith(":warning: *magic is in trouble: late*")
+
+
+def test_counts_that_cannot_be_thinned_are_told_and_fail_no_run(
+    tmp_path: Path, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = campaign(tmp_path, "http://127.0.0.1:1/")
+    counts = Folders(wanted.output_folder).series
+    old = clock.now() - timedelta(days=9)
+    Series(counts).append([RSECounted(at=old, rse="A", catalogue=None, storage=None)] * 2)
+    before = counts.read_bytes()
+    # Where the new file would be written, nothing can be.
+    partial_name(counts).mkdir()
+    with (
+        opened(wanted, clock) as ledger,
+        surrounded(wanted, ledger, clock, Ties()) as around,
+    ):
+        around.record.code, around.record.words = ExitCode.DONE, "done"
+    assert "old counts are kept: Is a directory" in capsys.readouterr().err
+    past = history(wanted, clock)
+    assert past.ended is not None
+    assert past.ended.code == 0
+    assert counts.read_bytes() == before
 
 
 def test_a_webhook_that_is_away_holds_up_nothing(
