@@ -137,7 +137,8 @@ class Pipeline:
             self._reopen()
             watched = steps.watch.run(steps.turns.has_room if steps.turns.held_back else None)
             copies |= steps.access.run()
-            if not steps.turns.goes_on():
+            # A lake that stands still is waited for once, not once more for each round.
+            if watched.late or not steps.turns.goes_on():
                 return watched, copies
 
     def _bring(self) -> None:

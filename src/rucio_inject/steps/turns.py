@@ -143,6 +143,8 @@ class Turns:
         self._size_of = size_of
         self._coming: Iterator[FileRecord] | None = None
         self._held: FileRecord | None = None
+        # What was in flight when the round began: a part of it may be stuck.
+        self._before = Ceiling(0, 0)
 
     @property
     def held_back(self) -> bool:
@@ -152,6 +154,8 @@ class Turns:
     def round(self) -> Iterator[FileRecord]:
         """Files, until the next one would be too much. Draw it to its end: only then have those
         before gone on."""
+        before = self._in_flight(FileState.REPLICATED)
+        self._before = Ceiling(before.bytes, before.files)
         used = self._in_flight()
         while (record := self._next()) is not None:
             after = self._with(used, record)
@@ -182,14 +186,14 @@ class Turns:
             yield portion
 
     def has_room(self) -> bool:
-        """Whether so much is through that another round is worth while."""
-        if self._held is None:
+        """Whether so much is through that another round is worth while: until half of the limit is
+        free, or as much as the round brought if more than half was in flight before it."""
+        if self._held is None or not self._valve.is_open():
             return False
         used = self._in_flight(FileState.REPLICATED)
         low = self._ceiling.lowered(LOW_WATER)
-        return used.files == 0 or (
-            low.holds(used) and self._fits(used, self._with(used, self._held))
-        )
+        enough = low.holds(used) or self._before.holds(used)
+        return used.files == 0 or (enough and self._fits(used, self._with(used, self._held)))
 
     def goes_on(self) -> bool:
         """Whether another round would take anything now."""

@@ -31,9 +31,11 @@ NO_LOCK = "has no lock for it: Rucio has not evaluated the dataset since the fil
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How the watch ended: rules that are not OK, as they were seen last."""
+    """How the watch ended: rules that are not OK, as they were seen last, and whether the deadline
+    had passed before there was enough."""
 
     not_ok: tuple[RuleView, ...] = ()
+    late: bool = False
 
 
 class Watch:
@@ -74,6 +76,7 @@ class Watch:
         self._listed.clear()
         waiting = list(self._journal.ledger.datasets(WAITING))
         broken: list[DID] = []
+        late = False
         pace = Pace(self._journal.clock, self._deadline, self._bell)
         while waiting:
             views = self._look(waiting)
@@ -90,14 +93,17 @@ class Watch:
                     and self._is_through(dataset, views[dataset])
                 )
             ]
-            if not waiting or over or (enough is not None and enough()):
+            if not waiting or (enough is not None and enough()):
+                break
+            if over:
+                late = True
                 break
             pace.wait(sum(rule.locks_replicating for rules in views.values() for rule in rules))
         for dataset in waiting:
             self._tell_unlocked(dataset)
         left = {*waiting, *broken}
         seen = [view for view in self._seen.values() if view.did in left]
-        return Watched(tuple(view for view in seen if view.state is not RuleState.OK))
+        return Watched(tuple(view for view in seen if view.state is not RuleState.OK), late)
 
     def _look(self, datasets: Sequence[DID]) -> Mapping[DID, list[RuleView]]:
         """Ask for the rules' states and tell what has changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,11 @@ def test_a_lake_that_does_not_replicate_gets_no_more(world: World) -> None:
     assert world.broken() == []
 
 
-def hang(monkeypatch: pytest.MonkeyPatch, *subruns: str) -> None:
-    """Let transfers of some files never come to an end."""
+def hang(monkeypatch: pytest.MonkeyPatch, *parts: str, until: float = inf) -> None:
+    """Let transfers of files with such parts in their names not come to an end."""
 
     def transfer(lake: MemoryLake, did: DID, rse: str, lock: LakeLock) -> None:
-        if not any(subrun in did.name for subrun in subruns):
+        if lake.clock.monotonic() >= until or not any(part in did.name for part in parts):
             does(lake, did, rse, lock)
 
     does = memory_daemons._transfer
@@ -172,6 +173,49 @@ def test_files_that_are_everywhere_already_are_not_waited_for(world: World) -> N
     outcome, seconds = timed(world)
     assert dict(outcome.by_state) == {FileState.VERIFIED: 15}
     assert seconds < DEADLINE
+
+
+@pytest.fixture
+def stuck(world: World) -> list[str]:
+    """Three files of a run that are STUCK from an earlier run, with a limit of four."""
+    inbox = world.folder / "inbox"
+    later = {path: path.read_bytes() for path in inbox.iterdir() if RUNS[0] not in path.name}
+    later |= {path: path.read_bytes() for path in inbox.glob("*9063.00[45]*")}
+    for path in later:
+        path.unlink()
+    world.changes["limits"] = {"files_in_flight": 4}
+    world.lake.rses["LAPP-FAST"].fails_transfers = "FAILED: no route to host"
+    world.run()
+    world.lake.rses["LAPP-FAST"].fails_transfers = None
+    for path, content in later.items():
+        path.write_bytes(content)
+    return [name for name, state in world.states().items() if state == "REPLICATING"]
+
+
+def test_what_is_stuck_does_not_cost_a_deadline_for_every_few_files(
+    world: World, stuck: list[str]
+) -> None:
+    assert len(stuck) == 3
+    outcome, seconds = timed(world)
+    by_state = dict(outcome.by_state)
+    assert by_state == {FileState.REPLICATING: 3, FileState.VERIFIED: 2, FileState.GONE: 10}
+    assert seconds < 2 * DEADLINE
+    world.lake.heal("LAPP-FAST")
+    world.run_to_the_end()
+    assert world.broken() == []
+
+
+def test_a_run_ends_when_a_lake_stands_still(
+    world: World, monkeypatch: pytest.MonkeyPatch, stuck: list[str]
+) -> None:
+    world.changes["limits"] = {"files_in_flight": 5}
+    hang(monkeypatch, "9063.004")
+    outcome, seconds = timed(world)
+    by_state = dict(outcome.by_state)
+    assert by_state == {FileState.REPLICATING: 4, FileState.VERIFIED: 1, FileState.FOUND: 10}
+    assert DEADLINE <= seconds < 2 * DEADLINE
+    assert (outcome.held_back, of_outcome(outcome)) == (10, ExitCode.STUCK)
+    assert len(stuck) == 3
 
 
 def test_a_files_failure_makes_room(world: World) -> None:
@@ -255,6 +299,17 @@ def test_a_run_that_is_drained_finishes_what_is_under_way(world: World) -> None:
     order(world, on=False)
     world.run_to_the_end()
     assert world.broken() == []
+
+
+def test_a_run_that_is_drained_waits_for_what_is_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.changes["limits"] = {"files_in_flight": 10}
+    hang(monkeypatch, RUNS[1], until=20)
+    # Half of the limit is free long before.
+    outcome = run_gauged(world, DrainAt(world, f.FileUploaded)).outcome
+    assert dict(outcome.by_state) == {FileState.GONE: 10, FileState.FOUND: 5}
+    assert of_outcome(outcome) is ExitCode.DRAINED
 
 
 def test_generated_files_are_not_made_for_a_drained_campaign(world: World) -> None:
