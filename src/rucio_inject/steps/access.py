@@ -79,6 +79,7 @@ class AccessFiles:
         self._folder = folder
         self._workers = workers
         self._keep = keep
+        self._went_back = False
 
     def run(self) -> Mapping[DID, Path]:
         """Read the REPLICATED ones back; gives the copies kept of those that are VERIFIED now.
@@ -95,8 +96,10 @@ class AccessFiles:
         return copies
 
     def _to_be_read_now(self) -> Iterator[FileRecord]:
-        """Files that were not read, and are of the sample since others came to their dataset."""
-        if self.sampling.chooses:
+        """Files that were not read, and are of the sample since others came to their dataset. Once
+        a run: those that it verifies itself are of the same sample."""
+        if self.sampling.chooses and not self._went_back:
+            self._went_back = True
             for record in self._journal.ledger.files({FileState.VERIFIED}):
                 if record.sampled and self.sampling.reads(record):
                     yield record

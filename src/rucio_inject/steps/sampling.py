@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from heapq import nsmallest
 from math import ceil
+from threading import Lock
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord, FileState
@@ -36,6 +37,7 @@ class Sampling:
         self._ledger = ledger
         self._sample = sample
         self._chosen: dict[DID, frozenset[DID]] = {}
+        self._choosing = Lock()
 
     @property
     def chooses(self) -> bool:
@@ -56,11 +58,13 @@ class Sampling:
     def _of(self, dataset: DID) -> frozenset[DID]:
         if self._sample is None:
             return frozenset()
-        if dataset not in self._chosen:
-            dids = [record.did for record in self._ledger.files(dataset=dataset)]
-            first = nsmallest(self._sample.size(len(dids)), dids, key=_rank)
-            self._chosen[dataset] = frozenset(first)
-        return self._chosen[dataset]
+        # All that read ask at once, and a dataset may be huge.
+        with self._choosing:
+            if dataset not in self._chosen:
+                dids = [record.did for record in self._ledger.files(dataset=dataset)]
+                first = nsmallest(self._sample.size(len(dids)), dids, key=_rank)
+                self._chosen[dataset] = frozenset(first)
+            return self._chosen[dataset]
 
 
 def _rank(did: DID) -> bytes:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -165,6 +170,45 @@ def test_files_that_come_later_keep_what_was_proved(world: World) -> None:
     after = {name for name, left_out in sampled(world).items() if not left_out}
     assert before <= after
     assert len([name for name in after if RUNS[0].name in name]) >= 8
+
+
+def test_what_is_verified_is_not_gone_through_again_for_every_few_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.changes["limits"] = {"files_in_flight": 2}
+    asked: Counter[DID] = Counter()
+    reads = Sampling.reads
+
+    def counted(sampling: Sampling, record: FileRecord) -> bool:
+        asked[record.did] += record.state is FileState.VERIFIED
+        return reads(sampling, record)
+
+    monkeypatch.setattr(Sampling, "reads", counted)
+    world.run()
+    assert len(asked) == len(MANY)
+    assert max(asked.values()) <= 1
+
+
+def test_a_sample_is_chosen_once_though_many_ask(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run()
+    with world.ledger() as ledger:
+        records = list(ledger.files())[:4]
+        many = Barrier(2)
+        choices: list[DID | None] = []
+        files = ledger.files
+
+        def slow(*, dataset: DID | None = None) -> Iterator[FileRecord]:
+            choices.append(dataset)
+            with suppress(BrokenBarrierError):
+                many.wait(timeout=0.2)
+            return files(dataset=dataset)
+
+        monkeypatch.setattr(ledger, "files", slow)
+        with ThreadPoolExecutor(len(records)) as crew:
+            list(crew.map(Sampling(ledger, Sample(files=1)).reads, records))
+    assert choices == [RUNS[0]]
 
 
 class TestInvariants:
