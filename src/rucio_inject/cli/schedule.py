@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 import sys
 from datetime import datetime
@@ -74,7 +76,10 @@ def show(*, file: Path, count: int, as_json: bool) -> None:
 @click.option(
     "--image", default="rucio-inject:latest", show_default=True, help="Image of the CronJob."
 )
-def export(*, file: Path, kind: str | None, into: Path | None, image: str) -> None:
+@click.option("--user", help="Who the systemd service runs as; left out: who asks.")
+def export(
+    *, file: Path, kind: str | None, into: Path | None, image: str, user: str | None
+) -> None:
     """Print what runs CAMPAIGN on its `schedule:` without the service.
 
     The commands run in this folder, as campaigns may have paths that are relative to it.
@@ -84,7 +89,7 @@ def export(*, file: Path, kind: str | None, into: Path | None, image: str) -> No
     campaign = load_campaign(file)
     job = Job(campaign, file.absolute(), Path.cwd(), _program())
     if kind == "systemd":
-        files = systemd_units(job)
+        files = systemd_units(job, user or _who_asks())
     elif kind == "k8s":
         inside = Job(campaign, file.absolute(), Path.cwd())
         files = {f"{job.name}.yaml": kubernetes_manifest(inside, image)}
@@ -104,6 +109,14 @@ def _write(path: Path, text: str) -> None:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _who_asks() -> str:
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _program() -> str:

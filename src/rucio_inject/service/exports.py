@@ -19,6 +19,7 @@ from rucio_inject.campaign.service_keys import Schedule
 from rucio_inject.domain.errors import UsageError
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9]+")
 _LONGEST_JOB = 52
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 # A run that is told to stop ends what is under way, which may be a large upload.
@@ -101,8 +102,13 @@ def _listed(numbers: Sequence[int], most: int) -> str:
     return "*" if len(numbers) == most else ",".join(f"{number:02d}" for number in numbers)
 
 
-def systemd_units(job: Job) -> Mapping[str, str]:
-    """A service and its timer, by the names of their files."""
+def systemd_units(job: Job, user: str) -> Mapping[str, str]:
+    """A service, which runs as `user`, and its timer, by the names of their files. UsageError if
+    that can be no user's name or number."""
+    if not _USER.fullmatch(user):
+        raise UsageError(
+            f"{user!r} is no name of a user", hint="name one who may sign in to Rucio, or a number"
+        )
     schedule = job.schedule
     try:
         calendars = calendar_of(cron_of(schedule), schedule.timezone)
@@ -112,7 +118,12 @@ def systemd_units(job: Job) -> Mapping[str, str]:
         when = "\n".join(f"OnCalendar={calendar}" for calendar in calendars)
     words = f"rucio-inject campaign {job.campaign.campaign}"
     command = " ".join(_for_systemd(part) for part in job.command(str(job.file)))
+    # No /tmp of its own: proxies and tokens lie in the one that all have.
     service = f"""\
+# The proxy of {user} is looked for at /tmp/x509up_uUID, a token at /tmp/bt_uUID, and rucio.cfg
+# where Rucio's client looks. What lies elsewhere is named below [Service]:
+#   Environment=X509_USER_PROXY=/path/of/proxy
+#   Environment=RUCIO_CONFIG=/path/of/rucio.cfg
 [Unit]
 Description={words}
 Wants=network-online.target
@@ -120,11 +131,11 @@ After=network-online.target
 
 [Service]
 Type=oneshot
+User={user}
 WorkingDirectory={_specifiers(str(job.folder))}
 ExecStart={command}
 TimeoutStopSec={_STOP_SECONDS}
 NoNewPrivileges=yes
-PrivateTmp=yes
 ProtectSystem=full
 """
     timer = f"""\

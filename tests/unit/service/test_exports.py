@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +103,23 @@ def test_systemd_takes_the_units(tmp_path: Path, schedule: str) -> None:
     # What it says of other units of this machine is not about ours.
     ours = [line for line in checked.stderr.splitlines() if "rucio-inject" in line]
     assert (checked.returncode, ours) == (0, []), checked.stderr
+
+
+def test_the_service_finds_what_signs_in(tmp_path: Path) -> None:
+    us = pwd.getpwuid(os.geteuid()).pw_name
+    for options, user in (([], us), (["--user", "nobody"], "nobody"), (["--user", "0"], "0")):
+        lines = export(tmp_path, "1h", "--systemd", *options).stdout.splitlines()
+        assert f"User={user}" in lines
+        # Proxies and tokens are in the /tmp of all.
+        assert not [line for line in lines if line.startswith("PrivateTmp")]
+        comments = [line for line in lines if line.startswith("#")]
+        assert f"# The proxy of {user} is looked for at /tmp/x509up_uUID" in comments[1]
+        for name in ("X509_USER_PROXY", "RUCIO_CONFIG"):
+            assert any(f"Environment={name}=" in line for line in comments)
+    for odd in ("a b", "%u", "x\nExecStart=y", "-"):
+        refused = export(tmp_path, "1h", "--systemd", "--user", odd).exception
+        assert isinstance(refused, UsageError)
+        assert "no name of a user" in refused.message
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
