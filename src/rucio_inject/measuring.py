@@ -23,6 +23,9 @@ BLOCK = 1 << 20
 Write: TypeAlias = Callable[[memoryview], object]
 """Takes a block of bytes, which is another one as soon as it returns."""
 
+Seen: TypeAlias = tuple[int, ...]
+"""What is another value as soon as a file is another one, or was written to."""
+
 _EMPTY = zlib_ng.adler32(b"")
 
 
@@ -67,6 +70,11 @@ def measure_file(path: Path, write: Write | None = None) -> Measure:
     SourceUnreadable if it cannot be read, SourceChanged if it changed meanwhile. `write` raises
     errors of its own: an OSError is taken for the source's.
     """
+    return measure_seen(path, write)[0]
+
+
+def measure_seen(path: Path, write: Write | None = None) -> tuple[Measure, Seen]:
+    """The same, with what shows later whether the file is the one that was read."""
     try:
         with path.open("rb", buffering=0) as file:
             before = os.fstat(file.fileno())
@@ -78,7 +86,19 @@ def measure_file(path: Path, write: Write | None = None) -> Measure:
     check_unchanged(path, before, after)
     if measure.size != after.st_size:
         raise changed(path)
-    return measure
+    return measure, _seen(after)
+
+
+def seen_now(path: Path) -> Seen | None:
+    """What shows it now; None if nothing is there. SourceUnreadable if it cannot be opened: a
+    network's file system may tell of old what it is only asked about."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _seen(os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error.strerror) from error
 
 
 def measure_open(file: FileIO, write: Write | None = None, *, most: int | None = None) -> Measure:
@@ -132,6 +152,11 @@ def _blocks(file: FileIO, most: int | None = None) -> Iterator[memoryview]:
     while (most is None or size <= most) and (read := file.readinto(buffer)):
         yield buffer[:read]
         size += read
+
+
+def _seen(found: os.stat_result) -> Seen:
+    """The time of change is set by the system alone: also where a writer sets that of its data."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _unreadable(path: Path, reason: str | None) -> SourceUnreadable:

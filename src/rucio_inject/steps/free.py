@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from rucio_inject.batches import batches
@@ -19,7 +20,7 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.facts import SourceFreed, SourceFreeing
 from rucio_inject.domain.injection import FileRecord, FileState, ReplicaRecord, SourceCopy
 from rucio_inject.domain.usage import Room
-from rucio_inject.measuring import measure_file
+from rucio_inject.measuring import Seen, measure_seen, seen_now
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
 from rucio_inject.steps.compare import measure_of
@@ -29,6 +30,8 @@ from rucio_inject.steps.organise import ending_datasets
 
 VERIFIED = frozenset({FileState.VERIFIED})
 LEFT = frozenset({SourceCopy.KEPT, SourceCopy.FREEING})
+# What is read at the source before the lake is asked: both answers are to be young when it goes.
+PORTION_BYTES = 4 << 30
 PROVED = VERIFIED | {FileState.EXPIRING, FileState.GONE}
 
 
@@ -91,8 +94,9 @@ class FreeSources:
             waiting: Sequence[FileRecord] = some
             while waiting and (lacking is None or lacking > 0):
                 enough, waiting = _enough(waiting, lacking)
-                for record in self._safe(enough):
-                    if self._remove(record) and lacking is not None:
+                for record, seen in self._safe(enough):
+                    gone = self._remove(record, partial(_rewritten, record, seen))
+                    if gone and lacking is not None:
                         lacking -= measure_of(record).size
             if lacking is not None and lacking <= 0:
                 return
@@ -104,8 +108,9 @@ class FreeSources:
         room = self._watermark.look()
         return room.beyond(self._watermark.low) if room.share > self._watermark.high else 0
 
-    def _safe(self, files: Sequence[FileRecord]) -> list[FileRecord]:
-        """Real files whose every replica is there now, and that are still what was injected.
+    def _safe(self, files: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, Seen | None]]:
+        """Real files whose every replica is there now, and that are still what was injected; with
+        what shows whether one is written anew, None for one that is not there any more.
 
         What was proved by an earlier run, perhaps weeks ago and by a campaign that has changed
         since, is proved once more. A file that was not read itself goes only when all of its
@@ -116,25 +121,37 @@ class FreeSources:
         stale = [record for record in proved if not self._is_fresh(record)]
         still_good = self._access.again(stale)
         proved = [record for record in proved if record not in stale or record.did in still_good]
-        proved = [record for record in proved if self._is_spoken_for(record)]
-        known = self._catalogue.look_up([record.did for record in proved]) if proved else {}
-        rules = self._locks({record.dataset for record in proved})
-        # Half an answer may pass for a whole one: what it lacks is asked for once more.
-        lacking = {r.dataset for r in proved if _unkept(r, rules[r.dataset])}
-        rules |= self._locks(lacking)
-        safe: list[FileRecord] = []
-        for record in proved:
+        left: Sequence[FileRecord] = [r for r in proved if self._is_spoken_for(r)]
+        while left:
+            some, left = _enough(left, PORTION_BYTES)
+            yield from self._kept_in_the_lake(list(self._unchanged(some)))
+
+    def _unchanged(self, files: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, Seen | None]]:
+        """Those of some files that are at the source what was injected, or are not there."""
+        for record in files:
             self._journal.clock.check()
-            error = (
-                _lost(record, known.get(record.did))
-                or _unkept(record, rules[record.dataset])
-                or _changed(record)
-            )
+            try:
+                yield record, _seen(record)
+            except (SourceUnreadable, SourceChanged) as error:
+                self._journal.tell([self._journal.failed(record.did, error)])
+
+    def _kept_in_the_lake(
+        self, files: Sequence[tuple[FileRecord, Seen | None]]
+    ) -> Iterator[tuple[FileRecord, Seen | None]]:
+        """Those of some files whose replicas are there and held, by what the catalogue says now."""
+        known = self._catalogue.look_up([record.did for record, _ in files]) if files else {}
+        rules = self._locks({record.dataset for record, _ in files})
+        # Half an answer may pass for a whole one: what it lacks is asked for once more.
+        lacking = {r.dataset for r, _ in files if _unkept(r, rules[r.dataset])}
+        rules |= self._locks(lacking)
+        for record, seen in files:
+            error = _lost(record, known.get(record.did)) or _unkept(record, rules[record.dataset])
+            # The others were read since.
+            error = error or _rewritten(record, seen)
             if error is None:
-                safe.append(record)
+                yield record, seen
             else:
                 self._journal.tell([self._journal.failed(record.did, error)])
-        return safe
 
     def _is_spoken_for(self, record: FileRecord) -> bool:
         """Whether a file was read, or all of its dataset's sample were."""
@@ -158,12 +175,17 @@ class FreeSources:
         times = [_proved_at(replica, read=read) for replica in record.replicas.values()]
         return all(at is not None and at > self._began for at in times)
 
-    def _remove(self, record: FileRecord) -> bool:
-        """Whether the source copy is gone."""
+    def _remove(
+        self, record: FileRecord, forbids: Callable[[], InjectError | None] = lambda: None
+    ) -> bool:
+        """Whether the source copy is gone. `forbids` is asked last, and may say why it stays."""
         self._journal.clock.check()
         path = Path(record.path)
         # Also when an earlier run told it: a run that has lost its lease learns of it here.
         self._journal.tell([SourceFreeing(at=self._journal.clock.now(), did=record.did)])
+        if (why := forbids()) is not None:
+            self._journal.tell([self._journal.failed(record.did, why)])
+            return False
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -225,13 +247,29 @@ def _unkept(record: FileRecord, rules: Sequence[Held]) -> InjectError | None:
     )
 
 
-def _changed(record: FileRecord) -> InjectError | None:
+def _seen(record: FileRecord) -> Seen | None:
+    """What shows whether a source, which is what was injected, is written anew; None if it is not
+    there. SourceUnreadable, or SourceChanged if it is another one by now."""
+    path = Path(record.path)
+    if not path.exists():
+        return None
+    measure, seen = measure_seen(path)
+    if measure_of(record).differences(measure):
+        raise _is_another(path)
+    return seen
+
+
+def _rewritten(record: FileRecord, seen: Seen | None) -> InjectError | None:
+    """Why a source must not go: it is not what was read of it any more."""
     path = Path(record.path)
     try:
-        if not path.exists() or not measure_of(record).differences(measure_file(path)):
-            return None
-    except (SourceUnreadable, SourceChanged) as error:
+        now = seen_now(path)
+    except SourceUnreadable as error:
         return error
+    return None if now in {None, seen} else _is_another(path)
+
+
+def _is_another(path: Path) -> SourceChanged:
     return SourceChanged(
         f"{path} is not the file that was injected any more: it is kept",
         hint="give the new content a name of its own",

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
+from tests.injection_world import HOLDERS, NAMES, SCOPE, Witness, World, telescope_files
 
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, StorageRefused, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, LockState, RuleRequest
+from rucio_inject.measuring import Seen, measure_seen
 from rucio_inject.ports import NewFile
+from rucio_inject.steps.free import FreeSources
+from rucio_inject.steps.locks import Held
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_daemons import end_rule_now
@@ -111,6 +116,82 @@ class TestRealSources:
         world.run()
         assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
         assert failure_codes(world) == {NAMES[0]: "source-changed"}
+
+    def test_one_that_is_written_anew_while_others_are_read_stays(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.run()
+
+        def read(path: Path) -> tuple[Measure, Seen]:
+            if path == inbox / NAMES[1]:
+                # As long as before, and with its old time.
+                old = (inbox / NAMES[0]).stat()
+                (inbox / NAMES[0]).write_bytes(b"n" * old.st_size)
+                os.utime(inbox / NAMES[0], ns=(old.st_atime_ns, old.st_mtime_ns))
+            return measure_seen(path)
+
+        monkeypatch.setattr("rucio_inject.steps.free.measure_seen", read)
+        free(world)
+        world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
+        assert failure_codes(world) == {NAMES[0]: "source-changed"}
+        assert [r.source for r in world.files() if r.did == CRAB] == [SourceCopy.KEPT]
+
+    @pytest.mark.parametrize("gone_before", [False, True])
+    def test_one_that_is_written_anew_at_the_last_moment_stays(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch, gone_before: bool
+    ) -> None:
+        world.run()
+        if gone_before:
+            (inbox / NAMES[0]).unlink()
+        told = Witness.record
+
+        def record(self: Witness, facts: Sequence[f.Fact]) -> None:
+            told(self, facts)
+            if any(isinstance(fact, f.SourceFreeing) and fact.did == CRAB for fact in facts):
+                (inbox / NAMES[0]).write_bytes(b"a new observation")
+
+        monkeypatch.setattr(Witness, "record", record)
+        free(world)
+        world.run()
+        assert (inbox / NAMES[0]).read_bytes() == b"a new observation"
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
+        assert failure_codes(world) == {NAMES[0]: "source-changed"}
+
+    def test_one_whose_replica_vanishes_while_others_are_removed_stays(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Large files are asked about in small portions."""
+        world.run()
+        monkeypatch.setattr("rucio_inject.steps.free.PORTION_BYTES", 1)
+        told = Witness.record
+
+        def record(self: Witness, facts: Sequence[f.Fact]) -> None:
+            told(self, facts)
+            if any(isinstance(fact, f.SourceFreed) and fact.did == CRAB for fact in facts):
+                world.lake.files[SIBLING].replicas["PIC-DCACHE"].state = ReplicaState.BAD
+
+        monkeypatch.setattr(Witness, "record", record)
+        free(world)
+        world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[1]]
+        assert failure_codes(world) == {NAMES[1]: "replica-missing"}
+
+    def test_many_small_ones_are_asked_about_at_once(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        free(world)
+        asked: list[str] = []
+        locks = FreeSources._locks
+
+        def count(self: FreeSources, datasets: Collection[DID]) -> dict[DID, list[Held]]:
+            asked.extend(sorted(map(str, datasets)))
+            return locks(self, datasets)
+
+        monkeypatch.setattr(FreeSources, "_locks", count)
+        world.run()
+        assert list(inbox.iterdir()) == []
+        assert asked == ["MAGIC:05089063", "MAGIC:05089064"]
 
     def test_one_that_a_rule_does_not_hold_stays(
         self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
