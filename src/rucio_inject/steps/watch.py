@@ -99,7 +99,8 @@ class Watch:
                 late = True
                 break
             pace.wait(sum(rule.locks_replicating for rules in views.values() for rule in rules))
-        for dataset in waiting:
+        # After less than that nobody wonders yet what a file waits for.
+        for dataset in waiting if late else ():
             self._tell_unlocked(dataset)
         left = {*waiting, *broken}
         seen = [view for view in self._seen.values() if view.did in left]

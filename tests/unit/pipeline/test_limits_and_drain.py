@@ -149,9 +149,8 @@ def test_what_has_come_by_the_deadline_is_read_back(
     assert seconds < 2 * DEADLINE
 
 
-def test_locks_are_not_listed_at_every_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.changes["limits"] = {"files_in_flight": 4}
-    hang(monkeypatch, "9063.002", "9063.003", "9063.004")
+def listings(world: World, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the locks of a rule are listed, from now on."""
     listed: list[float] = []
     locks = world.catalogue.locks
 
@@ -160,9 +159,27 @@ def test_locks_are_not_listed_at_every_look(world: World, monkeypatch: pytest.Mo
         return locks(rule_id)
 
     monkeypatch.setattr(world.catalogue, "locks", counted)
+    return listed
+
+
+def test_locks_are_not_listed_at_every_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.changes["limits"] = {"files_in_flight": 4}
+    hang(monkeypatch, "9063.002", "9063.003", "9063.004")
+    listed = listings(world, monkeypatch)
     world.run()
     # Of each rule, when the one that does not hang has come; then no more are OK.
     assert sum(at < DEADLINE - 1 for at in listed) == 4
+
+
+def test_locks_of_what_still_comes_are_not_listed_when_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.changes |= {"limits": {"files_in_flight": 10}, "end": None}
+    hang(monkeypatch, RUNS[1], until=4)
+    listed = listings(world, monkeypatch)
+    world.run()
+    # Of each run once, when all of its files have come.
+    assert len(listed) == len(RUNS) * 4
 
 
 def test_files_that_are_everywhere_already_are_not_waited_for(world: World) -> None:
