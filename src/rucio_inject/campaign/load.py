@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from rucio_inject.campaign.model import Misfit, Model
+from rucio_inject.campaign.model import AS_KEYS, AS_TEXT, Misfit, Model
 from rucio_inject.campaign.schema import IN_WORDS, Campaign
+from rucio_inject.campaign.service_keys import Secret
 from rucio_inject.campaign.units import shown, straight
 from rucio_inject.campaign.yaml_tree import read_yaml
 from rucio_inject.domain.errors import CampaignInvalid
@@ -33,6 +35,7 @@ _REASONS = {
     "finite_number": "must be a number, and not without end",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
+    "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
     "less_than": "must be less than {lt}",
@@ -47,6 +50,11 @@ _REASONS = {
     "path_type": "must be a path, as text: put it into quotes",
     "date_type": "must be a date, as in 2020-02-03",
 }
+
+# Those of them that say nothing of what was given.
+_PLAIN = frozenset(kind for kind, words in _REASONS.items() if "{" not in words)
+# What errors add to a location, besides the kind of what is there.
+_MARKS = frozenset({"[key]", AS_TEXT, AS_KEYS})
 
 
 def load_campaign(path: Path) -> Campaign:
@@ -69,19 +77,26 @@ def load_campaign(path: Path) -> Campaign:
 
 
 def _explain(path: Path, tree: CommentedMap, error: ValidationError) -> CampaignInvalid:
-    problems = []
+    problems: dict[tuple[int | str, ...], tuple[int, str, str]] = {}
     for detail in error.errors():
         if _follows_from_another(detail):
             continue
-        location = detail["loc"]
-        where = shown(".".join(str(part) for part in _visible(tree, location)))
+        location = _visible(tree, detail["loc"])
         misfit = detail.get("ctx", {}).get("error")
-        line = _line(tree, misfit.where if isinstance(misfit, Misfit) else location)
-        problems.append((line, where, reason_of(detail) + _meant(tree, detail)))
+        if isinstance(misfit, Misfit):
+            location = (*location, *misfit.where)
+        models, secret = _schema_at(tree, location)
+        if secret is not None:
+            where, reason = location[:secret], _reason_of_secret(detail)
+        else:
+            where, reason = location, reason_of(detail) + _meant(tree, detail, location, models)
+        told = shown(".".join(str(part) for part in where))
+        # One problem a place: what else could stand there would be refused, too.
+        problems.setdefault(location, (_line(tree, where), told, reason))
     count = f"{len(problems)} problem" + "s" * (len(problems) > 1)
     return CampaignInvalid(
         f"{path} has {count}",
-        problems=tuple(sorted(problems)),
+        problems=tuple(sorted(problems.values())),
         hint="every key and its meaning: rucio-inject campaign schema",
     )
 
@@ -91,23 +106,68 @@ def _follows_from_another(detail: ErrorDetails) -> bool:
     return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
-def _meant(tree: CommentedMap, detail: ErrorDetails) -> str:
+def _meant(
+    tree: CommentedMap,
+    detail: ErrorDetails,
+    location: tuple[int | str, ...],
+    models: Sequence[type[Model]],
+) -> str:
     """For an unknown key: the known one that it is most like, unless that is there, too."""
     if detail["type"] != "extra_forbidden":
         return ""
-    *parents, key = _visible(tree, detail["loc"])
     beside: object = tree
-    for part in parents:
+    for part in location[:-1]:
         beside = _child(beside, part)
-    there = beside if isinstance(beside, CommentedMap) else {}
-    known = {name for model in Model.__subclasses__() for name in model.model_fields}
-    # A key that belongs here is meant sooner than one that belongs elsewhere.
-    here = set() if parents else set(Campaign.model_fields)
-    near = [
-        *get_close_matches(str(key), sorted(here - set(there)), n=1),
-        *get_close_matches(str(key), sorted(known - set(there)), n=1),
-    ]
+    there = set(beside) if isinstance(beside, CommentedMap) else set()
+    known = {name for model in models for name in model.model_fields}
+    near = get_close_matches(str(location[-1]), sorted(known - there), n=1)
     return f": did you mean {near[0]}?" if near else ""
+
+
+def _schema_at(
+    tree: object, location: tuple[int | str, ...]
+) -> tuple[Sequence[type[Model]], int | None]:
+    """The models whose keys may stand beside the last part of a location, and how many of its parts
+    name what holds a secret, if it does. An unknown key beside a secret is taken for one."""
+    models: Sequence[type[Model]] = [Campaign]
+    for index, part in enumerate(location):
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        types = [found for field in fields for found in _types(field.annotation)]
+        if SecretStr in types or Secret in types:
+            return models, index + 1
+        tree = _child(tree, part)
+        if index < len(location) - 1 and fields:
+            models = _of_kind(tree, [one for one in types if issubclass(one, Model)])
+    return models, None
+
+
+def _types(annotation: object) -> Iterator[type]:
+    """All that an annotation is made of."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _types(part)
+
+
+def _of_kind(tree: object, models: Sequence[type[Model]]) -> Sequence[type[Model]]:
+    """Those of some models that the kind stands for, if it is given."""
+    kind = _child(tree, "kind")
+    of_kind = [
+        model
+        for model in models
+        if "kind" in model.model_fields and kind in get_args(model.model_fields["kind"].annotation)
+    ]
+    return of_kind or models
+
+
+def _reason_of_secret(detail: ErrorDetails) -> str:
+    """What is wrong with a secret, in words that are the same whatever was given."""
+    kind = detail["type"]
+    if isinstance(detail.get("ctx", {}).get("error"), Misfit) or kind == "string_pattern_mismatch":
+        return reason_of(detail)
+    if kind == "extra_forbidden":
+        return "has an unknown key"
+    return _REASONS[kind] if kind in _PLAIN else "cannot be used as it is"
 
 
 def reason_of(detail: ErrorDetails) -> str:
@@ -116,7 +176,8 @@ def reason_of(detail: ErrorDetails) -> str:
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if kind == "string_pattern_mismatch":
-        return IN_WORDS[context["pattern"]]
+        pattern = context["pattern"]
+        return IN_WORDS.get(pattern, f"must fit the regular expression {pattern}")
     if kind.endswith("_type") and detail["input"] is None:
         return "has no value"
     if kind not in _REASONS:
@@ -129,18 +190,20 @@ def reason_of(detail: ErrorDetails) -> str:
     )
 
 
-def _visible(tree: object, location: tuple[int | str, ...]) -> list[int | str]:
+def _visible(tree: object, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The location without what pydantic adds to name the chosen branch of a union."""
     seen: list[int | str] = []
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        inside = _child(tree, part)
-        if part == "[key]":
+    kind: object = None
+    for part in location:
+        if not isinstance(tree, CommentedMap | CommentedSeq):
+            break  # whatever follows names a type
+        if part in _MARKS or (kind is not None and part == kind):
+            kind = None
             continue
-        if inside is not None or last:
-            seen.append(part)
-            tree = inside
-    return seen
+        seen.append(part)
+        tree = _child(tree, part)
+        kind = _child(tree, "kind")
+    return tuple(seen)
 
 
 def _child(tree: object, part: int | str) -> object:

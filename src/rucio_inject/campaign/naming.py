@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
-from rucio_inject.campaign.model import CHARACTERS, KEY, Model
+from rucio_inject.campaign.model import (
+    AS_KEYS,
+    AS_TEXT,
+    CHARACTERS,
+    KEY,
+    Model,
+    text_or_keys,
+)
 from rucio_inject.campaign.units import Seconds
 from rucio_inject.domain import names
 from rucio_inject.domain.names.pattern import Pattern
@@ -70,6 +77,11 @@ class OwnGrammar(Model):
         )
 
 
+GrammarKey = Annotated[
+    Annotated[str, Tag(AS_TEXT)] | Annotated[OwnGrammar, Tag(AS_KEYS)], Discriminator(text_or_keys)
+]
+
+
 class Close(Model):
     """When a dataset takes no more: any one of these is enough, once all its files are proved."""
 
@@ -97,7 +109,7 @@ class Close(Model):
 class Naming(Model):
     """How DIDs follow from names."""
 
-    grammars: tuple[str | OwnGrammar, ...] = Field(
+    grammars: tuple[GrammarKey, ...] = Field(
         default=tuple(names.GRAMMARS),
         min_length=1,
         description="grammars that a name may be of: known ones, or the campaign's own",

@@ -13,19 +13,22 @@ from rucio_inject.campaign.units import (
     LocalPath,
     Night,
     Number,
+    Parameter,
     Seconds,
     Seed,
     Share,
     Whole,
 )
 
+KIND = "which one it is"
+PAYLOAD = "what is in the files"
 FREE = "remove a file here once every promised replica was proved"
 
 
 class RootPayload(Model):
     """Valid ROOT files with an `Events` tree: calibrated or melibea, as the type letter says."""
 
-    kind: Literal["root"]
+    kind: Literal["root"] = Field(description=KIND)
     events: Whole = Field(
         default=4000,
         ge=1,
@@ -37,7 +40,7 @@ class RootPayload(Model):
 class RawPayload(Model):
     """Cheap binary files with random content."""
 
-    kind: Literal["raw"]
+    kind: Literal["raw"] = Field(description=KIND)
     size: Bytes = Field(default=100_000, ge=0, description="size of each file, as in 100kB")
 
 
@@ -48,7 +51,7 @@ class MockSource(Model):
     """Files made for the purpose, named as the telescope names its own. Seeded: names and
     physics of a cycle repeat."""
 
-    kind: Literal["mock"]
+    kind: Literal["mock"] = Field(description=KIND)
     seed: Seed = Field(default=1, description="what names and contents are drawn from")
     night: Night = Field(default=date(2020, 10, 26), description="the night in the names")
     target: str = Field(
@@ -59,13 +62,15 @@ class MockSource(Model):
     wobble: Number = Field(default=0.40, ge=0, lt=10, description="wobble offset in degrees")
     runs: Whole = Field(default=2, ge=1, le=10_000, description="runs a cycle, a dataset each")
     subruns: Whole = Field(default=3, ge=1, le=999, description="subruns a run")
-    telescopes: tuple[Literal["M1", "M2"], ...] = Field(default=("M1", "M2"), min_length=1)
+    telescopes: tuple[Literal["M1", "M2"], ...] = Field(
+        default=("M1", "M2"), min_length=1, description="telescopes that have files"
+    )
     types: tuple[Literal["D", "Y", "P", "C", "I", "S", "Q"], ...] = Field(
         default=("D", "Q"),
         min_length=1,
         description="type letters; S and Q are stereo: one file a run",
     )
-    payload: Payload = RootPayload(kind="root")
+    payload: Payload = Field(default=RootPayload(kind="root"), description=PAYLOAD)
 
 
 class Watermark(Model):
@@ -88,13 +93,13 @@ class Watermark(Model):
 
 def _refuse_idle_watermark(watermark: Watermark | None, *, free: bool) -> None:
     if watermark is not None and not free:
-        raise Misfit("watermark says when files are removed, and free: true is missing")
+        raise Misfit("says when files are removed, and free: true is missing", "watermark")
 
 
 class DirectorySource(Model):
     """Real files in a folder. MD5SUMS files and hidden ones are no data and are left out."""
 
-    kind: Literal["directory"]
+    kind: Literal["directory"] = Field(description=KIND)
     path: LocalPath = Field(description="the folder; relative to the campaign file")
     pattern: str = Field(default="*", min_length=1, description="which file names to take")
     recursive: bool = Field(default=True, description="whether to look into its folders")
@@ -112,10 +117,10 @@ class DirectorySource(Model):
 class ListingSource(Model):
     """Names from a text file, one a line; a file is made for each."""
 
-    kind: Literal["listing"]
+    kind: Literal["listing"] = Field(description=KIND)
     path: LocalPath = Field(description="the text file; relative to the campaign file")
     seed: Seed = Field(default=1, description="what contents are drawn from")
-    payload: Payload = RawPayload(kind="raw")
+    payload: Payload = Field(default=RawPayload(kind="raw"), description=PAYLOAD)
 
 
 class Complete(Model):
@@ -146,11 +151,11 @@ class InboxSource(Model):
     """A folder that fills up while it is looked at: a file is taken when it is complete, and its
     checksum is compared with the one that came with it. Symbolic links are not followed."""
 
-    kind: Literal["inbox"]
+    kind: Literal["inbox"] = Field(description=KIND)
     path: LocalPath = Field(description="the folder; relative to the campaign file")
     pattern: str = Field(default="*", min_length=1, description="which file names to take")
     recursive: bool = Field(default=True, description="whether to look into its folders")
-    complete: Complete = Complete()
+    complete: Complete = Field(default=Complete(), description="when a file is taken")
     every: Seconds = Field(
         default=30, ge=1, description="how long run --watch waits before it looks again"
     )
@@ -169,7 +174,7 @@ class PathsSource(Model):
     """Real files that a list names, one path a line, or a line as md5sum writes it. All of them
     lie below one folder."""
 
-    kind: Literal["paths"]
+    kind: Literal["paths"] = Field(description=KIND)
     list: LocalPath = Field(description="the text file; relative to the campaign file")
     path: LocalPath = Field(
         description="the folder below which they lie, and paths are relative to"
@@ -180,7 +185,7 @@ class PathsSource(Model):
 class SqlSource(Model):
     """Real files that a database names. All of them lie below one folder."""
 
-    kind: Literal["sql"]
+    kind: Literal["sql"] = Field(description=KIND)
     url: SecretStr = Field(description="as in postgresql://USER@HOST/DATABASE")
     password_file: LocalPath | None = Field(
         default=None,
@@ -191,7 +196,7 @@ class SqlSource(Model):
         description="gives a row a file: column path, if known size, md5 and adler32; others "
         "become metadata",
     )
-    parameters: dict[str, str | Whole | Number] = Field(
+    parameters: dict[str, Parameter] = Field(
         default_factory=dict, description="values for :names in the query"
     )
     path: LocalPath = Field(
@@ -204,7 +209,7 @@ class RseSource(Model):
     """Files that are at an RSE already, upload.rse: they are registered where they are, and
     nothing is uploaded. The RSE is not deterministic, as a rule."""
 
-    kind: Literal["rse"]
+    kind: Literal["rse"] = Field(description=KIND)
     folder: str = Field(
         default="",
         description="folder below the RSE's prefix, of a storage that can be listed",
@@ -224,6 +229,12 @@ class RseSource(Model):
     every: Seconds = Field(
         default=30, ge=1, description="how long run --watch waits before it looks again"
     )
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> RseSource:
+        if self.pfns is not None and self.folder:
+            raise Misfit("folder is of a listing, and pfns comes instead of one", "folder")
+        return self
 
 
 AnySource = MockSource | DirectorySource | ListingSource | InboxSource | PathsSource | SqlSource

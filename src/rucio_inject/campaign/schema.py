@@ -78,7 +78,7 @@ class Rule(Model):
     """A replication rule on every dataset."""
 
     rse_expression: RSEExpression = Field(description="an RSE, or an RSE expression")
-    copies: Whole = Field(default=1, ge=1)
+    copies: Whole = Field(default=1, ge=1, description="RSEs of the expression that get a copy")
     lifetime: Seconds | None = Field(
         default=None,
         ge=1,
@@ -156,26 +156,32 @@ class Campaign(Model):
     account: Account | None = Field(
         default=None, description="Rucio account; else that of the options, environment, rucio.cfg"
     )
-    scope: Scope
-    source: Source
-    naming: Naming = Naming()
-    upload: Upload
-    rules: tuple[Rule, ...] = Field(min_length=1)
-    rse_attributes: dict[RSE, dict[str, Attribute]] = Field(default_factory=dict)
-    limits: Limits = Limits()
-    replication: Replication = Replication()
-    retry: Retry = Retry()
-    sign_in: Renewing = Renewing()
-    access: Access = Access()
+    scope: Scope = Field(description="Rucio scope of all that is registered")
+    source: Source = Field(description="where files come from")
+    naming: Naming = Field(default=Naming(), description="how DIDs follow from names")
+    upload: Upload = Field(description="where files enter the lake")
+    rules: tuple[Rule, ...] = Field(min_length=1, description="where every dataset must go")
+    rse_attributes: dict[RSE, dict[str, Attribute]] = Field(
+        default_factory=dict, description="attributes that are set on RSEs before a run"
+    )
+    limits: Limits = Field(default=Limits(), description="how much the lake is to bear at a time")
+    replication: Replication = Field(default=Replication(), description="how long Rucio may take")
+    retry: Retry = Field(default=Retry(), description="asking again when nobody can answer")
+    sign_in: Renewing = Field(
+        default=Renewing(), description="keeping alive what a long run signs in with"
+    )
+    access: Access = Field(default=Access(), description="reading back what the lake holds")
     end: End | None = Field(default=None, description="left out: rules and replicas stay")
-    monitor: Monitor = Monitor()
+    monitor: Monitor = Field(default=Monitor(), description="counting files and bytes on the RSEs")
     schedule: ScheduleKey | None = Field(
         default=None,
         description="when `serve` begins a run: a cron expression, or an interval as in 1h",
     )
-    retention: Retention = Retention()
+    retention: Retention = Field(
+        default=Retention(), description="how long evidence of ended cycles is kept"
+    )
     notify: Notify | None = Field(default=None, description="left out: nobody is told")
-    metrics: Metrics = Metrics()
+    metrics: Metrics = Field(default=Metrics(), description="where numbers go besides")
     push: Push | None = Field(
         default=None, description="hear Rucio's events; left out: Rucio is only asked"
     )
@@ -204,13 +210,13 @@ class Campaign(Model):
             raise Misfit(message, "rules", last)
         payload = getattr(self.source, "payload", None)
         if self.access.analyse and isinstance(payload, RawPayload):
-            message = "access.analyse needs ROOT files, and source.payload.kind is raw"
+            message = "needs ROOT files, and source.payload.kind is raw"
             raise Misfit(message, "access", "analyse")
         if self.end is not None and getattr(self.source, "free", False):
             message = "source.free and end together would leave no copy of a file anywhere"
             raise Misfit(message, "source", "free")
         if self.end is not None and self.source.kind == "rse":
-            message = "end would remove the files at upload.rse, too, where they were before us"
+            message = "would remove the files at upload.rse, too, where they were before us"
             raise Misfit(message, "end")
         return self
 

@@ -10,14 +10,24 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     SecretStr,
     StringConstraints,
+    Tag,
     model_validator,
 )
 
 from rucio_inject.campaign.cron import parse_cron
-from rucio_inject.campaign.model import Misfit, Model
+from rucio_inject.campaign.model import (
+    AS_KEYS,
+    AS_TEXT,
+    INDEX,
+    VARIABLE,
+    Misfit,
+    Model,
+    text_or_keys,
+)
 from rucio_inject.campaign.units import LocalPath, Seconds, Whole, parse_duration
 from rucio_inject.domain.errors import UsageError
 
@@ -70,7 +80,7 @@ URL = Annotated[str, AfterValidator(_checked_url)]
 MailAddress = Annotated[str, AfterValidator(_checked_address)]
 Place = Annotated[str, AfterValidator(_checked_place)]
 Prefix = Annotated[str, AfterValidator(_checked_prefix)]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Variable = Annotated[str, StringConstraints(pattern=VARIABLE)]
 
 
 class Schedule(Model):
@@ -83,7 +93,7 @@ class Schedule(Model):
     @model_validator(mode="after")
     def _one_of_both(self) -> Schedule:
         if (self.cron is None) == (self.every is None):
-            raise Misfit("must have either cron or every", "schedule")
+            raise Misfit("must have either cron or every")
         return self
 
     def in_words(self) -> str:
@@ -140,10 +150,16 @@ class Secret(Model):
         return found
 
 
+SecretText = Annotated[
+    Annotated[SecretStr, Tag(AS_TEXT)] | Annotated[Secret, Tag(AS_KEYS)],
+    Discriminator(text_or_keys),
+]
+
+
 class Webhook(Model):
     """An HTTP endpoint that takes messages as Slack does (Mattermost and Rocket.Chat, too)."""
 
-    url: SecretStr | Secret = Field(
+    url: SecretText = Field(
         description="its URL, {env: VARIABLE} or {file: PATH}; it is a secret, and is never shown"
     )
 
@@ -157,7 +173,7 @@ class Webhook(Model):
     @model_validator(mode="after")
     def _is_url(self) -> Webhook:
         if isinstance(self.url, SecretStr) and not _URL.match(self.url.get_secret_value()):
-            raise Misfit("must be a URL that begins with http:// or https://", "notify", "webhook")
+            raise Misfit("must be a URL that begins with http:// or https://", "url")
         return self
 
 
@@ -165,20 +181,20 @@ class Mail(Model):
     """A mail server (SMTP), and whom it tells."""
 
     server: Place = Field(description="HOST:PORT")
-    sender: MailAddress
-    to: tuple[MailAddress, ...] = Field(min_length=1)
+    sender: MailAddress = Field(description="the address that messages come from")
+    to: tuple[MailAddress, ...] = Field(min_length=1, description="the addresses that are told")
     security: Literal["none", "starttls", "tls"] = Field(
         default="starttls", description="a certificate is always verified"
     )
-    user: str | None = None
-    password: Secret | None = None
+    user: str | None = Field(default=None, description="whom to sign in as; left out: nobody")
+    password: Secret | None = Field(default=None, description="the user's, {env: …} or {file: …}")
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Mail:
         if (self.user is None) != (self.password is None):
-            raise Misfit("user and password go together", "notify", "mail")
+            raise Misfit("user and password go together")
         if self.user is not None and self.security == "none":
-            raise Misfit("a password needs security: starttls or tls", "notify", "mail")
+            raise Misfit("a password needs security: starttls or tls", "security")
         return self
 
 
@@ -189,15 +205,15 @@ class Notify(Model):
     something of another kind happens.
     """
 
-    webhook: Webhook | None = None
-    mail: Mail | None = None
+    webhook: Webhook | None = Field(default=None, description="a chat, or whatever takes messages")
+    mail: Mail | None = Field(default=None, description="people, by mail")
     group: Seconds = Field(default=30, ge=0, description="what happens within is one message")
     remind: Seconds = Field(default=86_400, ge=60, description="after this it is told again")
 
     @model_validator(mode="after")
     def _somebody(self) -> Notify:
         if self.webhook is None and self.mail is None:
-            raise Misfit("must have webhook or mail", "notify")
+            raise Misfit("must have webhook or mail")
         return self
 
 
@@ -223,29 +239,31 @@ class Graphite(Model):
 
     server: Place = Field(description="HOST:PORT")
     prefix: Prefix = Field(default="rucio_inject", description="before every name, as a site's")
-    interval: Seconds = Field(default=60, ge=1)
+    interval: Seconds = Field(default=60, ge=1, description="between two sendings, as in 60s")
 
 
 class OpenSearch(Model):
     """An OpenSearch or Elasticsearch server, to which every fact goes as a document."""
 
-    url: URL
-    index: str = Field(default="rucio-inject", pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    user: str | None = None
-    password: Secret | None = None
+    url: URL = Field(description="its URL, without the index")
+    index: str = Field(
+        default="rucio-inject", pattern=INDEX, description="the index that documents go to"
+    )
+    user: str | None = Field(default=None, description="whom to sign in as; left out: nobody")
+    password: Secret | None = Field(default=None, description="the user's, {env: …} or {file: …}")
 
     @model_validator(mode="after")
     def _both_or_none(self) -> OpenSearch:
         if (self.user is None) != (self.password is None):
-            raise Misfit("user and password go together", "metrics", "opensearch")
+            raise Misfit("user and password go together")
         return self
 
 
 class Metrics(Model):
     """Where numbers go while a run goes on. `serve` has them at /metrics besides."""
 
-    graphite: Graphite | None = None
-    opensearch: OpenSearch | None = None
+    graphite: Graphite | None = Field(default=None, description="counts and rates go there")
+    opensearch: OpenSearch | None = Field(default=None, description="every fact goes there")
     textfile: LocalPath | None = Field(
         default=None,
         description="a .prom file for Prometheus's node exporter, written at the end of a run",

@@ -79,9 +79,15 @@ def parse_share(value: object) -> object:
 
 def parse_sample(value: object) -> object:
     """How many files from `5`, or which share of them from `10%`."""
+    told = "must be a number of files, or a share of them: write it as 5 or 10%"
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("must be a number of files, or a share of them: write it as 5 or 10%")  # noqa: TRY004 -- pydantic takes no other
-    return parse_share(value) if isinstance(value, str) else value
+        raise ValueError(told)  # noqa: TRY004 -- pydantic takes no other
+    sample = parse_share(value) if isinstance(value, str) else value
+    if not (isinstance(sample, int) and 0 < sample <= INT64) and not (
+        isinstance(sample, float) and 0 < sample <= 1
+    ):
+        raise ValueError(told)
+    return sample
 
 
 def parse_rate(value: object) -> object:
@@ -108,9 +114,23 @@ def parse_night(value: object) -> object:
 
 def parse_attribute(value: object) -> object:
     """What an RSE attribute may be: true, false, a whole number or text."""
-    if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) <= INT64):
+    if _is_text(value) or (isinstance(value, int) and abs(value) <= INT64):
         return value
     raise ValueError("must be true, false, a whole number or text: put it into quotes")
+
+
+def parse_parameter(value: object) -> object:
+    """What a parameter of a query may be: a number or text."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= INT64:
+        return value
+    if _is_text(value):
+        return value
+    raise ValueError("must be a number or text: put it into quotes")
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text, without halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def parse_expression(value: str) -> str:
@@ -148,6 +168,8 @@ def parse_path(value: object) -> object:
 
 def parse_ledger(value: object) -> object:
     """A database's URL as it is, or a path."""
+    if not isinstance(value, str | Path):
+        raise ValueError("must be a path, or a database's URL, as text: put it into quotes")  # noqa: TRY004 -- pydantic takes no other
     return value if isinstance(value, str) and "://" in value else parse_path(value)
 
 
@@ -163,5 +185,6 @@ Rate = Annotated[int, Strict(), BeforeValidator(parse_rate), Field(le=INT64)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=INT64)]
 Night = Annotated[date, BeforeValidator(parse_night)]
 Attribute = Annotated[bool | int | str, BeforeValidator(parse_attribute)]
+Parameter = Annotated[str | Whole | Number, BeforeValidator(parse_parameter)]
 LocalPath = Annotated[Path, BeforeValidator(parse_path)]
 LedgerPlace = Annotated[str | Path, BeforeValidator(parse_ledger)]

@@ -52,7 +52,8 @@ def read_yaml(path: Path) -> Any:
         raise _not_yaml(path, line, "there is a character that is no text") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
-        reason = (error.problem or "it cannot be understood").strip()
+        # Of a duplicate key the parser tells both values, which may be secrets.
+        reason = (error.problem or "it cannot be understood").strip().partition(" with value ")[0]
         ours = next((words for part, words in _SAID if part in reason), reason)
         raise _not_yaml(path, mark.line + 1 if mark else 1, shown(ours, _LONGEST)) from None
     except YAMLError as error:
