@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+from rucio_inject.campaign.naming import Naming
 from rucio_inject.campaign.origins import MarkedSource
 from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import NameRefused, UsageError
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.names import (
     metadata,
@@ -17,17 +19,24 @@ from rucio_inject.domain.names import (
     place,
     render_template,
     sanitised,
+    template_fields,
 )
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
 from rucio_inject.measuring import readable_stat
 from rucio_inject.sources.room import room_of
-from rucio_inject.steps.close import Closing
+from rucio_inject.steps.close import Closing, Run
 from rucio_inject.steps.discover import Place
 from rucio_inject.steps.free import Watermark
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.sampling import Sample
 from rucio_inject.steps.turns import Ceiling, SizeOf, strictest
+
+# Fields that may differ from one run of a telescope to the next.
+OF_A_RUN = frozenset(
+    {"name", "stem", "run", "subrun", "source", "wobble", "angle"}
+    | {"night", "date", "year", "month", "day"}
+)
 
 
 def rule_requests(campaign: Campaign) -> tuple[RuleRequest, ...]:
@@ -140,7 +149,28 @@ def closing(campaign: Campaign) -> Closing | None:
             return "/" not in name and (folder / name).is_file()
 
         triggered = is_triggered
-    return Closing(settings.quiet, settings.next_run, triggered)
+    return Closing(
+        settings.quiet, run_of(campaign.naming) if settings.next_run else None, triggered
+    )
+
+
+def run_of(naming: Naming) -> Callable[[FileRecord], Run]:
+    """What tells a file's run. Its row is all else that its dataset is called after, but for what
+    changes from run to run."""
+    chosen = naming.chosen()
+    apart = sorted(template_fields(naming.dataset, naming.own_fields()) - OF_A_RUN)
+
+    def told(record: FileRecord) -> Run:
+        path = unquote(urlsplit(record.path).path) if record.in_place else record.path
+        try:
+            fields = parse_name(path, chosen).fields()
+        except NameRefused:
+            # Of an earlier campaign file's grammar: no run comes after it.
+            return Run((record.dataset.name,), "")
+        row = tuple(fields.get(field, "") for field in apart)
+        return Run(row, fields.get("run", record.dataset.name))
+
+    return told
 
 
 def placing(campaign: Campaign) -> Callable[[str], Place]:

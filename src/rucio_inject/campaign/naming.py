@@ -88,7 +88,9 @@ class Close(Model):
     quiet: Seconds | None = Field(
         default=None, ge=1, description="no new file was found for so long, as in 30m"
     )
-    next_run: bool = Field(default=False, description="a file of a later dataset was found")
+    next_run: bool = Field(
+        default=False, description="after its first file one of a later run was found"
+    )
     trigger: str | None = Field(
         default=None,
         description="template of a file's name that lies in source.path then, as in {run}.complete",
@@ -142,14 +144,18 @@ class Naming(Model):
 
     @model_validator(mode="after")
     def _well_formed(self) -> Naming:
-        own = [g.understood().fields for g in self.grammars if isinstance(g, OwnGrammar)]
-        fields = frozenset().union(*own)
+        fields = self.own_fields()
         closing = [self.closing.late, self.closing.trigger] if self.closing else []
         others = [template for template in closing if template is not None]
         names.check_templates(self.dataset, self.containers, fields=fields)
         for template in (self.name, *others):
             names.template_fields(template, fields)
         return self
+
+    def own_fields(self) -> frozenset[str]:
+        """The fields that the campaign's own grammars tell."""
+        own = [g.understood().fields for g in self.grammars if isinstance(g, OwnGrammar)]
+        return frozenset().union(*own)
 
     def chosen(self) -> tuple[names.Grammar, ...]:
         """The grammars, in their order."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 
 from rucio_inject.batches import REFUSALS, batches
 from rucio_inject.domain.did import DID
@@ -14,13 +16,30 @@ from rucio_inject.steps.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Which run a file is of; runs are compared in their own `row` only, as that of a telescope."""
+
+    row: tuple[str, ...]
+    number: str
+
+    def is_after(self, other: Run) -> bool:
+        """Whether this one, found later, is a later run. One that has no number is if it is
+        another."""
+        if self.number.isdigit() and other.number.isdigit():
+            later = int(self.number) > int(other.number)
+        else:
+            later = self.number != other.number
+        return later and self.row == other.row
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """When a dataset takes no more: any one of these is enough. `quiet`: seconds since a file of it
-    was found last; `next_run`: files of a later one were found; `triggered`: whether the file is
-    there that says so, for a file of the dataset."""
+    was found last; `run_of`: a later run was found than that of its files, as this tells them;
+    `triggered`: whether the file is there that says so, for a file of the dataset."""
 
     quiet: float | None = None
-    next_run: bool = False
+    run_of: Callable[[FileRecord], Run] | None = None
     triggered: Callable[[FileRecord], bool] | None = None
 
 
@@ -40,12 +59,13 @@ class CloseDatasets:
         """Close what is complete; gives those that Rucio refused, and why."""
         ledger = self._journal.ledger
         ours, order = ledger.collections(), list(ledger.datasets(tuple(FileState)))
-        complete = [d for d in order if d in ours and self._is_complete(d, last=d == order[-1])]
+        proved = [d for d in order if d in ours and self._is_proved(d)]
+        followed = self._followed(order)
         refused: dict[DID, str] = {}
-        for some in batches(complete):
+        for some in batches(proved):
             known = self._catalogue.look_up_collections(some)
             for did in some:
-                if did in known and known[did].open:
+                if did in known and known[did].open and self._is_complete(did, followed):
                     self._close(did, refused)
         return refused
 
@@ -57,11 +77,31 @@ class CloseDatasets:
         except REFUSALS as error:
             refused[dataset] = error.message
 
-    def _is_complete(self, dataset: DID, *, last: bool) -> bool:
+    def _is_proved(self, dataset: DID) -> bool:
+        return self._journal.ledger.counts(dataset=dataset).keys() == {FileState.VERIFIED}
+
+    def _followed(self, order: Sequence[DID]) -> Callable[[DID], bool]:
+        """What tells whether a later run than that of a dataset was found after it. Nearly always
+        the next few datasets tell."""
+        run_of, ledger = self._closing.run_of, self._journal.ledger
+        if run_of is None:
+            return lambda _: False
+
+        @cache
+        def run(dataset: DID) -> Run:
+            return run_of(next(ledger.files(dataset=dataset)))
+
+        places = {dataset: place for place, dataset in enumerate(order)}
+
+        def followed(dataset: DID) -> bool:
+            later = islice(order, places[dataset] + 1, None)
+            return any(run(other).is_after(run(dataset)) for other in later)
+
+        return followed
+
+    def _is_complete(self, dataset: DID, followed: Callable[[DID], bool]) -> bool:
         ledger, closing = self._journal.ledger, self._closing
-        if ledger.counts(dataset=dataset).keys() != {FileState.VERIFIED}:
-            return False
-        if closing.next_run and not last:
+        if followed(dataset):
             return True
         files = ledger.files(dataset=dataset)
         if closing.quiet is None:

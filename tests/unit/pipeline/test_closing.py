@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.injection_world import NAMES, SCOPE, World, telescope_files
 
+from rucio_inject.campaign.naming import Naming
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, UsageError
+from rucio_inject.steps.close import Run
+from rucio_inject.terms import run_of
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 
 FIRST, SECOND = DID(SCOPE, "05089063"), DID(SCOPE, "05089064")
@@ -35,6 +39,64 @@ def test_a_run_is_closed_when_the_next_has_begun(tmp_path: Path) -> None:
     assert world.lake.closed == {FIRST}
     assert of_outcome(outcome) is ExitCode.DONE
     assert not world.run().changed
+
+
+M2 = ("20200203_M2_05089063.001_Y_CrabNebula-W0.40_035.root",)
+
+
+def test_a_run_goes_on_while_another_telescope_begins_it(tmp_path: Path) -> None:
+    world = world_of(tmp_path, NAMES[:1] + M2, next_run=True)
+    world.changes["naming"]["dataset"] = "{run}.{level}_{telescope}"
+    world.run()
+    assert world.lake.closed == set()
+    telescope_files(tmp_path / "inbox", NAMES[:2])
+    assert of_outcome(world.run()) is ExitCode.DONE
+    assert world.lake.closed == set()
+    telescope_files(tmp_path / "inbox", NAMES)
+    world.run()
+    assert world.lake.closed == {DID(SCOPE, "05089063.Calibrated_M1")}
+
+
+def test_a_run_goes_on_when_an_earlier_one_comes_late(tmp_path: Path) -> None:
+    world = world_of(tmp_path, NAMES[2:], next_run=True)
+    world.run()
+    telescope_files(tmp_path / "inbox", NAMES[:1])
+    world.run()
+    assert world.lake.closed == set()
+
+
+def test_runs_at_an_rse_are_closed_as_well(tmp_path: Path) -> None:
+    world = World(tmp_path, {"end": None, "naming": {"closing": {"next_run": True}}})
+    world.changes["source"] = {"kind": "rse", "folder": "raw"}
+    for name in NAMES:
+        pfn = f"memory://PIC-INJECT/raw/{quote(name.replace('_035', '+035'))}"
+        world.lake.rses["PIC-INJECT"].bytes[pfn] = name.encode()
+    world.run()
+    assert world.lake.closed == {FIRST}
+
+
+def test_a_run_of_another_grammar_has_none_after_it(tmp_path: Path) -> None:
+    world = world_of(tmp_path, next_run=True)
+    world.run()
+    own = {"name": "own", "experiment": "X", "pattern": "(?P<run>[0-9]+)", "example": "1"}
+    told = run_of(Naming.model_validate({"grammars": [own]}))
+    first, *_, last = map(told, world.files())
+    assert not last.is_after(first)
+
+
+@pytest.mark.parametrize(
+    ("number", "other", "after"),
+    [
+        ("10", "9", True),
+        ("9", "10", False),
+        ("9", "09", False),
+        ("b", "a", True),
+        ("a", "a", False),
+    ],
+)
+def test_which_run_is_later(number: str, other: str, after: bool) -> None:
+    assert Run(("M1",), number).is_after(Run(("M1",), other)) is after
+    assert not Run(("M2",), number).is_after(Run(("M1",), other))
 
 
 def test_a_run_is_closed_when_it_is_quiet(tmp_path: Path) -> None:
