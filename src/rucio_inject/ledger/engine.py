@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from rucio_inject.campaign.databases import with_driver
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.ledger.database_errors import sensible, translated
 from rucio_inject.ledger.sqlite_file import BUSY_SECONDS, journal_mode
@@ -185,7 +186,7 @@ def _parsed(location: str) -> URL:
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise LedgerError(f"a ledger cannot be kept at a URL of the kind {scheme}://", hint=hint)
     try:
-        return make_url(location).set(drivername="postgresql+psycopg")
+        return with_driver(make_url(location))
     except (ArgumentError, ValueError):  # its text would show the password
         raise LedgerError("the ledger's URL cannot be read", hint=hint) from None
 

@@ -9,6 +9,7 @@ from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from rucio_inject.campaign.databases import with_driver
 from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.sources.named import Chosen
@@ -28,6 +29,7 @@ def database_url(given: str, password: str | None) -> URL:
         raise UsageError(
             "source.url is no URL of a database", hint="write it as in postgresql://USER@HOST/NAME"
         ) from None
+    url = with_driver(url)
     return url if password is None else url.set(password=password)
 
 

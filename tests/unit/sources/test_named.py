@@ -126,6 +126,13 @@ class TestDatabase:
         with pytest.raises(UsageError, match="not an md5"):
             list(from_query(database_url(url, None), text, {})())
 
+    @pytest.mark.parametrize("kind", ["postgresql", "postgres", "postgresql+psycopg"])
+    def test_postgresql_is_spoken_to_by_the_driver_that_is_installed(self, kind: str) -> None:
+        url = database_url(f"{kind}://magic@127.0.0.1:1/runs", None)
+        assert url.drivername == "postgresql+psycopg"
+        with pytest.raises(UsageError, match=r"refuses source\.query"):
+            list(from_query(url, "SELECT 1 AS path", {})())
+
     def test_no_password_is_shown(self) -> None:
         url = database_url("postgresql+psycopg://magic@127.0.0.1:1/runs", "s3cret word")
         with pytest.raises(UsageError) as refused:
