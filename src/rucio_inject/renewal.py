@@ -54,19 +54,33 @@ class Keeper:
         self._mention = mention
         self._lock = threading.Lock()
         self._looked: float | None = None
+        self._failed: SignInFailed | None = None
         self._told: datetime | None = None
 
     def look(self) -> None:
         """Renew, or tell, if it is time. SignInFailed if it has ended and cannot be renewed."""
-        now = self._clock.monotonic()
         # Without the lock: a thread that comes by twice does no harm, and most have nothing to do.
-        if self._looked is not None and now - self._looked < _LOOK_EVERY:
-            return
-        with self._lock:
-            if self._looked is not None and now - self._looked < _LOOK_EVERY:
-                return
+        if self._is_to_look():
+            with self._lock:
+                if self._is_to_look():
+                    self._failed = self._tried()
+                    self._looked = self._clock.monotonic()
+        failed = self._failed
+        if failed is not None:
+            raise SignInFailed(failed.message, hint=failed.hint)
+
+    def _is_to_look(self) -> bool:
+        looked = self._looked
+        return looked is None or self._clock.monotonic() - looked >= _LOOK_EVERY
+
+    def _tried(self) -> SignInFailed | None:
+        """Why there is nothing to sign in with. It holds until the next look: the command may take
+        long to fail, and is not to do so for each thread that waits."""
+        try:
             self._look()
-            self._looked = self._clock.monotonic()
+        except SignInFailed as error:
+            return error
+        return None
 
     def _look(self) -> None:
         ends = self._held.ends()

@@ -119,3 +119,18 @@ def test_a_command_that_fails(clock: FakeClock, file: Path, command: str, reason
     clock.advance(101)
     with pytest.raises(SignInFailed, match="expired"):
         one.look()
+
+
+def test_a_command_that_failed_is_not_tried_again_for_each_call(
+    clock: FakeClock, file: Path
+) -> None:
+    runs = file.with_name("runs")
+    one, _ = keeper(Held(clock, file, 0), clock, f"echo x >> {runs}; exit 1")
+    for _number in range(50):
+        with pytest.raises(SignInFailed, match="expired"):
+            one.look()
+    assert runs.read_text() == "x\n"
+    file.write_text("9999")
+    clock.advance(11)
+    one.look()
+    assert runs.read_text() == "x\n"
