@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from tests.lake.campaigns import END, HOLDERS, MOCK, RULES, SCOPE, Bench, campaign
 
+from rucio_inject.rucio.listing import PARTIAL
+
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
 Official = Callable[[str], Any]
@@ -76,7 +78,10 @@ def test_stopped_at_any_moment_it_goes_on(
     for rse in HOLDERS:
         stored = [p for p in (bench.lake.paths.storage / rse).rglob("*") if p.is_file()]
         mine = [p.name for p in stored if any(p.name.startswith(name) for name in names)]
-        assert sorted(mine) == sorted(names)
+        whole = [name for name in mine if not name.endswith(PARTIAL)]
+        assert sorted(whole) == sorted(names)
+        # Half an upload may be left by a kill alone; an audit removes it when it is old.
+        assert number is signal.SIGKILL or mine == whole
 
     ended = {**keys, "end": END}
     for seconds in moments(draw):

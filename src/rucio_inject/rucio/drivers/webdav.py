@@ -230,6 +230,11 @@ class WebdavDriver:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"no TLS: {error}") from error
         except requests.Timeout as error:
             raise TimeoutError(errno.ETIMEDOUT, f"no answer: {error}") from error
+        except requests.ConnectionError as error:
+            words = f"{error}"
+            if "aborted" in words:
+                words = f"it broke the connection off, as a full storage may: {error}"
+            raise ConnectionResetError(errno.ECONNRESET, words) from error
         except requests.RequestException as error:
             # A body of ours that could not be read is the source's error.
             raise ConnectionResetError(errno.ECONNRESET, f"{error}") from error
