@@ -56,6 +56,7 @@ class Keeper:
         self._looked: float | None = None
         self._failed: SignInFailed | None = None
         self._told: datetime | None = None
+        self._unused: datetime | None = None
 
     def look(self) -> None:
         """Renew, or tell, if it is time. SignInFailed if it has ended and cannot be renewed."""
@@ -88,7 +89,8 @@ class Keeper:
             return
         left = ends - self._clock.now()
         if self._renewal.command is not None:
-            if left < timedelta(seconds=self._renewal.before):
+            idle = self._unused == ends and not self._held.used
+            if left < timedelta(seconds=self._renewal.before) and not idle:
                 self._renew(ends, expired=left <= timedelta(0))
         elif self._held.used and left < timedelta(seconds=self._renewal.warn):
             self._tell(ends, "nothing renews it: sign_in.renew in the campaign may name a command")
@@ -97,6 +99,10 @@ class Keeper:
         told = _run(str(self._renewal.command))
         after = self._held.ends()
         if told is None and after is not None and after <= ends:
+            if not self._held.used:
+                # As a token left in the environment, while the command makes what is used.
+                self._unused = ends
+                return
             told = "it made none that lasts longer"
         if told is None:
             return

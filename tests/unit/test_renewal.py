@@ -134,3 +134,17 @@ def test_a_command_that_failed_is_not_tried_again_for_each_call(
     clock.advance(11)
     one.look()
     assert runs.read_text() == "x\n"
+
+
+def test_what_nobody_uses_may_expire(clock: FakeClock, file: Path) -> None:
+    runs = file.with_name("runs")
+    held = Held(clock, file, 0)
+    held.used = False
+    one, told = keeper(held, clock, f"echo x >> {runs}")
+    for _number in range(3):
+        one.look()
+        clock.advance(11)
+    assert (runs.read_text(), told) == ("x\n", [])
+    held.used = True
+    with pytest.raises(SignInFailed, match="it made none that lasts longer"):
+        one.look()
