@@ -40,6 +40,8 @@ _ERRNO = {
 }
 _FULL = "no space left"
 _CONNECT_SECONDS = 10
+# The redirects that keep method and body.
+_SAME = (307, 308)
 _DAV = "{DAV:}"
 _ASKED = (
     '<?xml version="1.0"?><propfind xmlns="DAV:"><prop><resourcetype/><getcontentlength/>'
@@ -82,10 +84,13 @@ class WebdavDriver:
             try:
                 self._call("PUT", url, data=body if size else b"", seconds=patience(size))
             except ConnectionError:
-                # A server that refuses may close the connection while the bytes are sent, and its
-                # reason is lost. It tells it again when nothing comes.
-                self._call("PUT", url, data=b"")
-                raise
+                # A server that refuses, or sends us elsewhere, may close the connection while the
+                # bytes are sent, and what it said is lost. It tells it again when nothing comes.
+                elsewhere = self._call("PUT", url, data=b"", redirects=False).next
+                if elsewhere is None:
+                    raise
+                elsewhere.prepare_body(body, None)
+                self._send(elsewhere, patience(size))
             return body.measure()
 
     def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
@@ -163,6 +168,7 @@ class WebdavDriver:
         stream: bool = False,
         seconds: int = BASE_SECONDS,
         fine: tuple[int, ...] = (),
+        redirects: bool = True,
     ) -> Any:
         with self._errors():
             answer = self._session().request(
@@ -172,11 +178,23 @@ class WebdavDriver:
                 data=data,
                 stream=stream,
                 timeout=(_CONNECT_SECONDS, seconds),
-                allow_redirects=True,
+                allow_redirects=redirects,
             )
         if not answer.ok and answer.status_code not in fine:
             self._refuse(answer)
         return answer
+
+    def _send(self, prepared: Any, seconds: int) -> None:
+        session = self._session()
+        with self._errors():
+            answer = session.send(
+                prepared,
+                verify=session.verify,
+                cert=session.cert,
+                timeout=(_CONNECT_SECONDS, seconds),
+            )
+        if not answer.ok:
+            self._refuse(answer)
 
     def _refuse(self, answer: Any) -> None:
         words = " ".join(answer.text.split())[:300] or answer.reason
@@ -207,6 +225,7 @@ class WebdavDriver:
             if held is not None:
                 held[1].close()
             session = requests.Session()
+            session.hooks["response"] = [_keep_request]
             session.trust_env = False
             session.verify = self._credentials.authorities or True
             if identity is not None:
@@ -265,6 +284,9 @@ class _Body:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
+        # Asked again when a server sends us elsewhere.
+        self._file.seek(0)
+        self._passing = Passing()
         # Never more than was announced: the rest would be taken for the next request.
         while (left := self._size - self._passing.size) and (
             block := self._file.read(min(BLOCK, left))
@@ -279,6 +301,19 @@ class _Body:
         while block := self._file.read(BLOCK):
             self._passing.update(block)
         return self._passing.measure()
+
+
+def _keep_request(answer: Any, **_: object) -> None:
+    """OSError for a redirect that would not be followed with what was asked: those that are not
+    307 or 308 lose the body, and most become a GET, whose answer would be taken for a DELETE's."""
+    method, number = answer.request.method, answer.status_code
+    # PROPFIND stays what it is, and asks for all there is without a body: a server may send us on
+    # to a folder's name with a slash.
+    harmless = method in {"GET", "HEAD"} or (method == "PROPFIND" and number == 301)
+    if answer.is_redirect and number not in _SAME and not harmless:
+        place = answer.headers["Location"]
+        answer.close()
+        raise OSError(errno.EIO, f"{method} answered {number} to {place}: only a GET can follow")
 
 
 def _told(part: Any, server: str, url: str, depth: str) -> _Told:

@@ -1,0 +1,155 @@
+"""The driver for davs:// and a server that sends it elsewhere; real ones are in tests/storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from rucio_inject.rucio.credentials import Credentials
+from rucio_inject.rucio.drivers.webdav import WebdavDriver
+from rucio_inject.testing.contracts.world import measured
+from rucio_inject.testing.fake_clock import FakeClock
+
+LISTING = """<?xml version="1.0"?>
+<D:multistatus xmlns:D="DAV:">
+ <D:response><D:href>/pool/folder/</D:href><D:propstat><D:prop>
+  <D:resourcetype><D:collection/></D:resourcetype></D:prop></D:propstat></D:response>
+ <D:response><D:href>/pool//folder/a%20b</D:href><D:propstat><D:prop><D:resourcetype/>
+  <D:getcontentlength>7</D:getcontentlength>
+  <D:getlastmodified>Thu, 01 Jan 2026 00:00:00 GMT</D:getlastmodified></D:prop></D:propstat>
+ </D:response>
+</D:multistatus>"""
+
+
+class Door:
+    """Sends whoever comes to /door to /pool on the same server, with this status."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.status = 307
+        # Whether it waits for the body before it answers.
+        self.patient = True
+        self.files: dict[str, bytes] = {}
+        self.done: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Speaks for a door."""
+
+    protocol_version = "HTTP/1.1"
+    door: Door
+
+    def _answer(self) -> None:
+        door, to_door = self.door, self.path.startswith("/door")
+        hasty = to_door and self.command == "PUT" and not door.patient
+        if not hasty:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if to_door and self.command == "PROPFIND" and door.status != 301:
+            self._tell(404)
+        elif to_door:
+            self.close_connection = hasty
+            self._tell(door.status, location=self.path.replace("/door", "/pool"))
+        elif self.command == "PROPFIND":
+            self._tell(207, LISTING.encode())
+        else:
+            door.done.append(f"{self.command} {self.path}")
+            if self.command == "PUT":
+                door.files[self.path] = body
+            self._tell(201)
+
+    def _tell(self, status: int, body: bytes = b"", location: str | None = None) -> None:
+        self.send_response(status)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    # The names that http.server looks for.
+    do_PUT = do_DELETE = do_MOVE = do_PROPFIND = _answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[Door]:
+    """A door on a free port of loopback."""
+
+    class Ours(Handler):
+        pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ours)
+    Ours.door = Door(f"http://127.0.0.1:{server.server_port}/door")
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Ours.door
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def driver() -> WebdavDriver:
+    return WebdavDriver(Credentials(FakeClock(), {}))
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("patient", [True, False])
+def test_an_upload_goes_where_the_server_sends_it(
+    door: Door, driver: WebdavDriver, tmp_path: Path, status: int, patient: bool
+) -> None:
+    door.status, door.patient = status, patient
+    # More than the system takes from us before the server has read any.
+    content = bytes(range(256)) * (1 << 16)
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    assert driver.send(source, f"{door.url}/file", len(content)) == measured(content)
+    assert door.files == {"/pool/file": content}
+    assert door.done == ["PUT /pool/file"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_what_was_asked_does_not_become_something_else(
+    door: Door, driver: WebdavDriver, tmp_path: Path, status: int
+) -> None:
+    door.status = status
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    url = f"{door.url}/file"
+    for ask in (
+        lambda: driver.remove(url),
+        lambda: driver.move(url, f"{url}.new"),
+        lambda: driver._put(source, url, 7),
+    ):
+        with pytest.raises(OSError, match=f"answered {status} to /pool/file"):
+            ask()
+    assert door.done == []
+
+
+def test_a_delete_goes_where_the_server_sends_it(door: Door, driver: WebdavDriver) -> None:
+    driver.remove(f"{door.url}/file")
+    assert door.done == ["DELETE /pool/file"]
+
+
+def test_a_listing_goes_where_the_server_sends_it(door: Door, driver: WebdavDriver) -> None:
+    door.status = 301
+    (entry,) = driver.walk(f"{door.url}/folder".replace("/door", "/pool"))
+    (again,) = driver._found(f"{door.url}/folder", "1")[1:]
+    assert again.entry == entry
+    assert (entry.url.rpartition("/pool")[2], entry.size) == ("/folder/a b", 7)
+    assert entry.modified is not None
+    assert entry.modified.isoformat() == "2026-01-01T00:00:00+00:00"
