@@ -72,13 +72,15 @@ class Credentials:
             raise SignInFailed(f"the bearer token expired at {_told(ends)}", hint=_RENEWAL)
         return text
 
-    def _token(self) -> str:
+    def _token(self, *, needed: bool = True) -> str:
         """The token, expired or not; nothing if there is none."""
         text = self._environment.get("BEARER_TOKEN", "").strip()
         if not text and (path := self._token_file()) is not None:
             try:
                 text = path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
+                if isinstance(error, FileNotFoundError) and not needed:
+                    return ""
                 raise SignInFailed(
                     f"cannot read the token in {path}: {error}", hint=_RENEWAL
                 ) from error
@@ -125,7 +127,8 @@ class Credentials:
 
         SignInFailed if it cannot be read.
         """
-        if token := self._token():
+        # A file that is named and not there yet is told to whoever needs the token.
+        if token := self._token(needed=False):
             return token_end(token)
         found = self._identity()
         return None if found is None else certificate_end(Path(found.certificate))

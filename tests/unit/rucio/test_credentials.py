@@ -57,7 +57,16 @@ def test_a_token_file_that_has_expired_is_renewed(clock: FakeClock, tmp_path: Pa
 
 
 def test_a_token_file_that_cannot_be_read(clock: FakeClock, tmp_path: Path) -> None:
-    held = Credentials(clock, {"BEARER_TOKEN_FILE": str(tmp_path / "none")})
+    held = Credentials(clock, {"BEARER_TOKEN_FILE": str(tmp_path)})
     for ask in (held.token, held.ends):
         with pytest.raises(SignInFailed, match="cannot read the token"):
             ask()
+
+
+def test_a_token_file_that_is_not_there_is_told_to_whoever_needs_it(
+    clock: FakeClock, tmp_path: Path
+) -> None:
+    held = Credentials(clock, {"BEARER_TOKEN_FILE": str(tmp_path / "none")})
+    assert held.ends() is None
+    with pytest.raises(SignInFailed, match="cannot read the token"):
+        held.token()
