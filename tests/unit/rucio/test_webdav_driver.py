@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,9 @@ from threading import Thread
 
 import pytest
 
+from rucio_inject.domain.errors import SignInFailed
 from rucio_inject.rucio.credentials import Credentials
+from rucio_inject.rucio.drivers.driver import patience
 from rucio_inject.rucio.drivers.webdav import WebdavDriver
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
@@ -36,6 +39,8 @@ class Door:
         self.patient = True
         self.files: dict[str, bytes] = {}
         self.done: list[str] = []
+        # With what a refusal is told.
+        self.words = b""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             self._tell(404)
         elif to_door:
             self.close_connection = hasty
-            self._tell(door.status, location=self.path.replace("/door", "/pool"))
+            self._tell(door.status, door.words, location=self.path.replace("/door", "/pool"))
         elif self.command == "PROPFIND":
             self._tell(207, LISTING.encode())
         else:
@@ -86,7 +91,7 @@ def serving() -> Iterator[Door]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Ours)
     Ours.door = Door(f"http://127.0.0.1:{server.server_port}/door")
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield Ours.door
@@ -153,3 +158,43 @@ def test_a_listing_goes_where_the_server_sends_it(door: Door, driver: WebdavDriv
     assert (entry.url.rpartition("/pool")[2], entry.size) == ("/folder/a b", 7)
     assert entry.modified is not None
     assert entry.modified.isoformat() == "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "number"),
+    [
+        (403, b"", errno.EACCES),
+        (404, b"", errno.ENOENT),
+        (412, b"", errno.EEXIST),
+        (500, b"write: No space left on device", errno.ENOSPC),
+        (503, b"", errno.ECONNREFUSED),
+        (504, b"", errno.ETIMEDOUT),
+        (507, b"", errno.ENOSPC),
+        (418, b"", errno.EIO),
+    ],
+)
+def test_a_refusal_has_the_systems_number(
+    door: Door, driver: WebdavDriver, status: int, words: bytes, number: int
+) -> None:
+    door.status, door.words = status, words
+    with pytest.raises(OSError, match=f"DELETE answered {status}") as told:
+        driver.remove(f"{door.url}/file")
+    assert told.value.errno == number
+
+
+def test_a_server_that_does_not_know_us_ends_the_run(door: Door, driver: WebdavDriver) -> None:
+    door.status = 401
+    with pytest.raises(SignInFailed, match="does not know us"):
+        driver.remove(f"{door.url}/file")
+
+
+def test_a_listing_that_makes_no_sense(
+    door: Door, driver: WebdavDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "LISTING", "<html><br></html>")
+    with pytest.raises(OSError, match="the answer makes no sense"):
+        driver.look(f"{door.url}/file".replace("/door", "/pool"))
+
+
+def test_a_large_file_is_waited_for_longer() -> None:
+    assert (patience(0), patience(9_999_999), patience(10**9)) == (30, 30, 130)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rucio_inject.domain.errors import SignInFailed
 from rucio_inject.lake.pki import Authority, Credential
 from rucio_inject.rucio.credentials import Credentials, Identity
 from rucio_inject.rucio.drivers.xrootd import XrootdDriver
@@ -63,3 +66,38 @@ def test_the_option_comes_before_the_environment(
     sign(Credentials(clock, proxy=str(proxy)))
     assert environment["XrdSecGSIUSERPROXY"] == str(proxy)
     assert environment["X509_USER_PROXY"] == str(other)
+
+
+def status(code: int, number: int = 0, message: str = "[ERROR] words") -> SimpleNamespace:
+    """What the library says of a call."""
+    return SimpleNamespace(ok=False, code=code, errno=number, message=message)
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        (status(400, 3011), errno.ENOENT),
+        (status(400, 3018), errno.EEXIST),
+        (status(400, 3010), errno.EACCES),
+        (status(400, 3005, "write failed; No space left on device"), errno.ENOSPC),
+        (status(400, 3999), errno.EIO),
+        (status(101), errno.ECONNREFUSED),
+        (status(206), errno.ETIMEDOUT),
+        (status(999), errno.EIO),
+        (status(108, 0, "[FATAL] no server certificate of that name"), errno.EACCES),
+    ],
+)
+def test_what_the_library_says_has_the_systems_number(
+    clock: FakeClock, said: SimpleNamespace, number: int
+) -> None:
+    with pytest.raises(OSError, match=r"words|space|certificate") as told:
+        XrootdDriver(Credentials(clock, {}))._check(said)
+    assert told.value.errno == number
+    assert "[" not in str(told.value.strerror)
+
+
+def test_a_server_that_does_not_know_us_ends_the_run(clock: FakeClock) -> None:
+    driver = XrootdDriver(Credentials(clock, {}))
+    for said in (status(204), status(199, 0, "[FATAL] Auth failed: No protocols left")):
+        with pytest.raises(SignInFailed, match="does not know us"):
+            driver._check(said)
