@@ -40,8 +40,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def lake() -> None:
     """A real Rucio on this machine.
 
-    It has a server, a database, daemons, transfers and four RSEs. Everything lies in one folder
-    and listens on loopback only. No root and no Docker needed.
+    It has a server, a database, daemons, transfers and four RSEs. Everything lies in one folder,
+    and listens on loopback only, but for XRootD's servers. No root and no Docker needed.
     """
 
 

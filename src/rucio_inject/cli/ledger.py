@@ -15,7 +15,7 @@ import click
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
 from rucio_inject.cli.output import legible, to_reader
-from rucio_inject.cli.output_files import refuse_ledger, refuse_other_than_file
+from rucio_inject.cli.output_files import STANDARD_OUTPUT, refuse_ledger, refuse_other_than_file
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
@@ -32,7 +32,6 @@ from rucio_inject.whole_files import replacing_alone
 from rucio_inject.words.numbers import plural
 
 SCHEMA = 1
-STANDARD_OUTPUT = Path("-")
 
 _TEXTS = {"csv": exports.write_csv, "jsonl": exports.write_jsonl}
 
@@ -122,7 +121,7 @@ def _whole(out: Path) -> Iterator[Path]:
         ) from error
 
 
-@ledger.command("import", epilog="Example: rucio-inject ledger import magic.yaml 2020.json -n")
+@ledger.command("import", epilog="Example: rucio-inject ledger import my.yaml 2020.json -n")
 @campaign_argument
 @click.argument("seed", metavar="SEED.json", type=click.Path(path_type=Path))
 @ledger_options
@@ -138,15 +137,17 @@ def import_(
 ) -> None:
     """Put the files of a ledger of 2020 on record in CAMPAIGN.
 
-    All of them or none: an entry that is damaged, on record already, or of another scope, naming
-    or upload RSE is named, and nothing is imported. Sources that are still there are read, and
-    compared with the seed's md5. A file comes to REGISTERED at most, and is set aside where the
-    seed tells of a loss; the next run asks Rucio, and proves the rest anew.
+    The campaign's source is a directory. All of them or none: an entry that is damaged, on record
+    already, or of another scope, naming or upload RSE is named, and nothing is imported. Sources
+    that are still there are read, and compared with the seed's md5. A file comes to REGISTERED at
+    most, and is set aside where the seed tells of a loss; the next run asks Rucio, and proves the
+    rest anew.
     """
     campaign, clock = relocated(file, output), SystemClock()
     if campaign.source.kind != "directory":
         raise UsageError(
-            f"the source of {campaign.campaign} is a {campaign.source.kind}, which makes its files",
+            f"the files of {campaign.campaign} are those of no directory: its source.kind is "
+            f"{campaign.source.kind}",
             hint="import into a campaign whose source is a directory",
         )
     if is_begun(campaign):

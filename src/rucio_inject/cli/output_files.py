@@ -10,6 +10,8 @@ from rucio_inject.domain.errors import UsageError
 from rucio_inject.ledger.engine import is_url
 from rucio_inject.whole_files import partial_name
 
+STANDARD_OUTPUT = Path("-")
+"""Named where a file could be."""
 # What SQLite keeps beside a database. Without them it is not whole.
 _BESIDE = ("", "-journal", "-wal", "-shm")
 

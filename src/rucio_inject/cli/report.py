@@ -21,7 +21,7 @@ from rucio_inject import __version__
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
 from rucio_inject.cli.output import to_reader
-from rucio_inject.cli.output_files import refuse_ledger, refuse_other_than_file
+from rucio_inject.cli.output_files import STANDARD_OUTPUT, refuse_ledger, refuse_other_than_file
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.facts import RSECounted
@@ -43,7 +43,9 @@ _PACKAGES = ("rucio-clients", "sqlalchemy", "matplotlib", "uproot", "xrootd")
 @campaign_argument
 @ledger_options
 @click.option(
-    "--html", type=click.Path(path_type=Path), help="Write one HTML file that needs nothing else."
+    "--html",
+    type=click.Path(path_type=Path),
+    help="Write one HTML file that needs nothing else; - for standard output.",
 )
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON object.")
 @click.option("--cycle", type=click.IntRange(1, 2**31 - 1), help="This cycle only.")
@@ -66,6 +68,8 @@ def report(
         raise UsageError("what is to be made?", hint="give --html FILE, or --json, or both")
     if cycle is not None and month is not None:
         raise UsageError("--cycle and --month ask for different things", hint="give one")
+    if html == STANDARD_OUTPUT and as_json_:
+        raise UsageError("both are for standard output", hint="name a file with --html")
     campaign = relocated(file, output)
     if html is not None:
         _check_can_write(html, campaign)
@@ -77,7 +81,7 @@ def report(
     with to_reader():
         if as_json_:
             click.echo(json.dumps(report_object(made)))
-        else:
+        elif html != STANDARD_OUTPUT:
             click.echo(f"{plural(len(made.cycles), 'cycle')} reported in {html}")
 
 
@@ -97,8 +101,9 @@ def _check_can_write(html: Path, campaign: Campaign) -> None:
             "an HTML report needs the Python package jinja2, which is not installed",
             hint="pip install 'rucio-inject[web,science]'; --json needs neither",
         )
-    refuse_other_than_file(html)
-    refuse_ledger(html, campaign, "--html")
+    if html != STANDARD_OUTPUT:
+        refuse_other_than_file(html)
+        refuse_ledger(html, campaign, "--html")
 
 
 def _made(look: Look, campaign: Campaign, chosen: Chosen, now: datetime) -> Report:
@@ -202,6 +207,10 @@ def _write(html: Path, found: Report, campaign: Campaign) -> None:
     from rucio_inject.web.report import report_html  # noqa: PLC0415
 
     text = report_html(found, highlight=campaign.monitor.highlight, plots=_plots(found, campaign))
+    if html == STANDARD_OUTPUT:
+        with to_reader():
+            click.echo(text)
+        return
     try:
         with replacing_alone(html) as part:
             part.write_text(text, encoding="utf-8")

@@ -29,7 +29,7 @@ def schedule() -> None:
     """When a campaign runs, and what a site needs to run it by its own clock."""
 
 
-@schedule.command(epilog="Example: rucio-inject schedule show campaigns/magic.yaml")
+@schedule.command(epilog="Example: rucio-inject schedule show campaigns/functional-test.yaml")
 @_FILE
 @click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -63,7 +63,9 @@ def show(*, file: Path, count: int, as_json: bool) -> None:
     click.echo("\n".join(f"  {shown(tick)}" for tick in ticks))
 
 
-@schedule.command(epilog="Example: rucio-inject schedule export --systemd campaigns/magic.yaml")
+@schedule.command(
+    epilog="Example: rucio-inject schedule export --systemd campaigns/functional-test.yaml"
+)
 @_FILE
 @click.option("--cron", "kind", flag_value="cron", help="A line for a crontab.")
 @click.option("--systemd", "kind", flag_value="systemd", help="A systemd service and timer.")

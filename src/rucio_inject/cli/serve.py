@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _NAMES = {"account": "--account", "host": "--host"}
 
 
-@click.command(epilog="Example: rucio-inject serve campaigns/*.yaml --port 8080")
+@click.command(epilog="Example: rucio-inject serve campaigns/functional-test.yaml --port 8080")
 @click.argument(
     "campaign_files",
     nargs=-1,

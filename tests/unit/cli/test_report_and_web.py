@@ -147,6 +147,15 @@ class TestReport:
         invoke("report", campaign, "--html", tmp_path / "report.html")
         assert "rucio-inject[science]" in (tmp_path / "report.html").read_text()
 
+    def test_standard_output_instead_of_a_file(self, campaign: Path, tmp_path: Path) -> None:
+        on_record(tmp_path, Scene(files=2))
+        html = invoke("report", campaign, "--html", "-").output
+        assert html.startswith("<!")
+        assert html.rstrip().endswith("</html>")
+        assert not (tmp_path / "-").exists()
+        both = error_of("report", campaign, "--html", "-", "--json")
+        assert "both are for standard output" in both.message
+
     def test_as_json(self, campaign: Path, tmp_path: Path) -> None:
         (tmp_path / "rucio.cfg").write_text(
             "[client]\nrucio_host = https://user:secret@rucio.example:443\npassword = secret\n"

@@ -416,7 +416,7 @@ class TestImport:
     def test_a_campaign_that_makes_its_files(self, campaign: Path) -> None:
         seed = self.seed(campaign, {})
         campaign.write_text(campaign.read_text().replace("directory, path: inbox", "mock"))
-        assert "makes its files" in error_of("ledger", "import", campaign, seed).message
+        assert "those of no directory" in error_of("ledger", "import", campaign, seed).message
 
     def test_an_export_comes_in_again(self, campaign: Path, tmp_path: Path) -> None:
         replicas = {"PIC-DCACHE": read_back(3, path="p"), "INFN": read_back(4, path="q")}

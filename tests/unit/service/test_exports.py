@@ -56,6 +56,14 @@ def quoted(schedule: str) -> str:
     return schedule if schedule.startswith("{") else json.dumps(schedule)
 
 
+def test_the_ready_one_has_a_schedule() -> None:
+    ready = Path(__file__).parents[3] / "campaigns" / "functional-test.yaml"
+    for options in (["show"], ["export", "--systemd"], ["export", "--cron"], ["export", "--k8s"]):
+        answer = CliRunner().invoke(cli, ["schedule", *options, str(ready)])
+        assert answer.exit_code == 0, answer.exception
+        assert "functional-test" in answer.stdout
+
+
 @pytest.mark.parametrize(("schedule", "cron"), SCHEDULES.items())
 def test_a_cron_line(tmp_path: Path, schedule: str, cron: str | None) -> None:
     printed = export(tmp_path, quoted(schedule), "--cron").stdout
