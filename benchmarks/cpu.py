@@ -8,6 +8,7 @@ of the command. CPU seconds tell where the work is also when the machine has oth
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -36,8 +37,15 @@ def seconds_of(members: Mapping[str, int]) -> dict[str, float]:
 
 def main() -> None:
     """Run the command, and tell what it cost."""
-    folder, *command = sys.argv[1:]
-    state = json.loads((Path(folder) / "state.json").read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("lake", type=Path, help="the lake's folder")
+    parser.add_argument("command", help="what is run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    chosen = parser.parse_args()
+    command = [chosen.command, *chosen.arguments]
+    state = json.loads((chosen.lake / "state.json").read_text(encoding="utf-8"))
     members = {name: member["pid"] for name, member in state["members"].items()}
     before, begun = seconds_of(members), time.perf_counter()
     ended = subprocess.run(command, check=False)
