@@ -67,9 +67,9 @@ def show(*, file: Path, count: int, as_json: bool) -> None:
     epilog="Example: rucio-inject schedule export --systemd campaigns/functional-test.yaml"
 )
 @_FILE
-@click.option("--cron", "kind", flag_value="cron", help="A line for a crontab.")
-@click.option("--systemd", "kind", flag_value="systemd", help="A systemd service and timer.")
-@click.option("--k8s", "kind", flag_value="k8s", help="A Kubernetes CronJob.")
+@click.option("--cron", is_flag=True, help="A line for a crontab.")
+@click.option("--systemd", is_flag=True, help="A systemd service and timer.")
+@click.option("--k8s", is_flag=True, help="A Kubernetes CronJob.")
 @click.option(
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
@@ -80,19 +80,26 @@ def show(*, file: Path, count: int, as_json: bool) -> None:
 )
 @click.option("--user", help="Who the systemd service runs as; left out: who asks.")
 def export(
-    *, file: Path, kind: str | None, into: Path | None, image: str, user: str | None
+    *,
+    file: Path,
+    cron: bool,
+    systemd: bool,
+    k8s: bool,
+    into: Path | None,
+    image: str,
+    user: str | None,
 ) -> None:
     """Print what runs CAMPAIGN on its `schedule:` without the service.
 
     The commands run in this folder, as campaigns may have paths that are relative to it.
     """
-    if kind is None:
-        raise UsageError("which one?", hint="give --cron, --systemd or --k8s")
+    if cron + systemd + k8s != 1:
+        raise UsageError("which one?", hint="give one of --cron, --systemd and --k8s")
     campaign = load_campaign(file)
     job = Job(campaign, file.absolute(), Path.cwd(), _program())
-    if kind == "systemd":
+    if systemd:
         files = systemd_units(job, user or _who_asks())
-    elif kind == "k8s":
+    elif k8s:
         inside = Job(campaign, file.absolute(), Path.cwd())
         files = {f"{job.name}.yaml": kubernetes_manifest(inside, image)}
     else:

@@ -56,6 +56,13 @@ def quoted(schedule: str) -> str:
     return schedule if schedule.startswith("{") else json.dumps(schedule)
 
 
+@pytest.mark.parametrize("kinds", [[], ["--cron", "--systemd"], ["--k8s", "--cron"]])
+def test_one_kind_is_exported_at_a_time(tmp_path: Path, kinds: list[str]) -> None:
+    refused = export(tmp_path, "1h", *kinds).exception
+    assert isinstance(refused, UsageError)
+    assert refused.message == "which one?"
+
+
 def test_the_ready_one_has_a_schedule() -> None:
     ready = Path(__file__).parents[3] / "campaigns" / "functional-test.yaml"
     for options in (["show"], ["export", "--systemd"], ["export", "--cron"], ["export", "--k8s"]):
