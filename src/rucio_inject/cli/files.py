@@ -29,6 +29,7 @@ from rucio_inject.ledger.queries import Choice, cycles_with_files, files_of
 from rucio_inject.ledger.retry import retry_files, set_aside
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Clock
+from rucio_inject.readings.funnel import is_on_record
 from rucio_inject.readings.stories import known, story_object, story_of
 from rucio_inject.words.numbers import plural, size
 
@@ -81,6 +82,10 @@ def list_(
     chosen = {FileState(state.upper()) for state in states} or None
     inside = dataset_did(dataset, campaign.scope) if dataset else None
     with _looking(campaign, SystemClock()) as look, to_reader():
+        if cycle is not None and not is_on_record(look, cycle):
+            raise UsageError(
+                f"cycle {cycle} is not on record", hint="rucio-inject status tells what is"
+            )
         # The number, once: a cycle that is begun meanwhile must not be mixed in.
         cycles: Sequence[int] = [cycle or look.ledger.cycle]
         if all_cycles:

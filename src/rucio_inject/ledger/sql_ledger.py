@@ -114,7 +114,8 @@ class SqlLedger:
             if not path.exists():
                 raise LedgerError(
                     f"there is no ledger at {path}",
-                    hint="run the campaign first, or name another ledger",
+                    hint="run the campaign first, or name another ledger: give --output if the run "
+                    "had it",
                 )
             return sqlite_database(path, read_only=True)
         make_ready(path, _build)

@@ -15,6 +15,7 @@ from rucio_inject.domain.injection import ORDER, FileState, reached
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.fact_json import fact_from
 from rucio_inject.ledger.look import Look
+from rucio_inject.ledger.queries import cycles_with_files
 from rucio_inject.ledger.tables import events, files
 
 _MAY_BE_PROVED = [
@@ -92,6 +93,15 @@ def funnels(look: Look) -> list[Funnel]:
         )
         for cycle in cycles
     ]
+
+
+def is_on_record(look: Look, cycle: int) -> bool:
+    """Whether a cycle has files, or was begun."""
+    with look.database.reading() as connection:
+        return (
+            cycle in cycles_with_files(connection, look.number)
+            or cycle in _moments(connection, look)[0]
+        )
 
 
 def _usage(connection: Connection, look: Look) -> dict[int, dict[FileState, Usage]]:

@@ -79,7 +79,7 @@ def test_a_cycle_that_was_to_be_analysed_and_was_not_is_not_at_its_end(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "options", [["--dataset", "nosuch"], ["--cycle", "7"], ["--state", "gone"], ["--limit", "0"]]
+    "options", [["--dataset", "nosuch"], ["--state", "gone"], ["--limit", "0"]]
 )
 def test_an_empty_list_says_so_aside(campaign: Path, options: list[str]) -> None:
     answer = invoke("files", "list", campaign, *options)
