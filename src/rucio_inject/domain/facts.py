@@ -299,6 +299,13 @@ class SourceFreed(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSentAgain(FileFact):
+    """A source copy that was removed is there again; `measure` is of the bytes that it has."""
+
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionClosing(Fact):
     """Intent: a dataset that we made and that is complete is about to be closed."""
 

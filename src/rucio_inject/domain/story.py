@@ -117,6 +117,8 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
             return replace(_given_up(record), source=SourceCopy.FREEING)
         case f.SourceFreed():
             return replace(_given_up(record), source=SourceCopy.FREED, freed_at=fact.at)
+        case f.SourceSentAgain():
+            return _sent_again(record, fact)
         case f.FileFailed():
             came_from = record.failure.came_from if record.failure else record.state
             failure = Failure(fact.code, fact.reason, fact.hint, came_from, fact.at)
@@ -251,6 +253,14 @@ def _given_up(record: FileRecord) -> FileRecord:
     if not safe:
         raise LedgerError(f"the source of {record.did} is given up while it is {record.state}")
     return record
+
+
+def _sent_again(record: FileRecord, fact: f.SourceSentAgain) -> FileRecord:
+    """Only the bytes that are on record are a source again."""
+    same = record.measure is not None and not record.measure.differences(fact.measure)
+    if record.source is not SourceCopy.FREED or not same:
+        raise LedgerError(f"what was sent again is no source copy of {record.did} that was freed")
+    return _changed(record, source=SourceCopy.KEPT, freed_at=None)
 
 
 def _retried(record: FileRecord) -> FileRecord:

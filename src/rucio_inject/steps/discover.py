@@ -17,6 +17,7 @@ from rucio_inject.domain.facts import (
     FileFound,
     FileRetried,
     NameSkipped,
+    SourceSentAgain,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.measuring import measure_file
@@ -169,8 +170,30 @@ class Discover:
             if about is not None and about != record.announced:
                 now = self._journal.clock.now()
                 yield FileAnnounced(at=now, did=record.did, announced=about)
+        elif record.source is SourceCopy.FREED and not record.generated:
+            yield from self._sent_again(file, record)
         elif error := _rewritten(file, record):
             yield self._skipped(file.where, error)
+
+    def _sent_again(self, file: SourceFile, record: FileRecord) -> Iterator[Fact]:
+        """What is new about a file whose source we removed, and that is offered again. It is read,
+        whatever its time says: whoever sent it may have set that."""
+        # A list names it still.
+        if not file.path.exists():
+            return
+        try:
+            measure = measure_file(file.path)
+        except InjectError as error:
+            yield self._skipped(file.where, error)
+            return
+        wrong = record.measure.differences(measure) if record.measure else ()
+        if wrong:
+            yield self._skipped(file.where, _written_anew(file, record, wrong))
+        elif file.where != record.path:
+            yield self._skipped(file.where, _twice(record.did, file, record.path))
+        else:
+            now = self._journal.clock.now()
+            yield SourceSentAgain(at=now, did=record.did, measure=measure)
 
     def _found(self, file: SourceFile, place: Place) -> FileFound:
         return FileFound(
@@ -214,14 +237,16 @@ def _rewritten(file: SourceFile, record: FileRecord) -> InjectError | None:
     that it was written to since that was measured."""
     since = record.measured_at
     untouched = file.modified is None or since is None or file.modified <= since
-    if untouched or record.measure is None or record.source is SourceCopy.FREED:
+    if untouched or record.measure is None:
         return None
     try:
         wrong = record.measure.differences(measure_file(file.path))
     except InjectError as error:
         return error
-    if not wrong:
-        return None
+    return _written_anew(file, record, wrong) if wrong else None
+
+
+def _written_anew(file: SourceFile, record: FileRecord, wrong: Sequence[str]) -> SourceChanged:
     return SourceChanged(
         f"{file.where} was written anew after {record.did} was injected ({', '.join(wrong)}): the "
         "lake keeps what it has",

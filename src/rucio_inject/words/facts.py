@@ -111,6 +111,8 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
             return "source to be removed"
         case f.SourceFreed():
             return "source removed"
+        case f.SourceSentAgain():
+            return "source sent again: the same bytes"
         case f.CollectionClosing():
             return "complete: it is closed"
         case f.CollectionEnding():

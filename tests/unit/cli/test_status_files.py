@@ -495,6 +495,7 @@ OTHERS: list[f.Fact] = [
     f.FileDescribed(at=NOON, did=FILE),
     f.FileSetBack(at=NOON, did=FILE, state=FileState.MEASURED, reason="it was reaped"),
     f.SourceFreeing(at=NOON, did=FILE),
+    f.SourceSentAgain(at=NOON, did=FILE, measure=measured(b"events")),
     f.FileRetried(at=NOON, did=FILE),
     f.CallRetried(at=NOON, call="look_up", reason="away", pause=0.5),
     f.RepairAsked(

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -152,6 +153,88 @@ class TestInbox:
         assert [path.name for path in inbox.iterdir()] == [NAMES[0] + ".md5"]
         assert not world.run().changed
         assert world.broken() == []
+
+
+class TestSentAgain:
+    """A file under the name of one whose source was freed."""
+
+    @pytest.fixture
+    def freed(self, world: World, inbox: Path) -> Path:
+        """Where the source was."""
+        world.changes["source"] = {**world.changes["source"], "free": True}
+        arrive(inbox, NAMES[0], b"first")
+        world.run()
+        assert not (inbox / NAMES[0]).exists()
+        return inbox / NAMES[0]
+
+    @pytest.mark.parametrize("kind", ["inbox", "directory"])
+    def test_other_bytes_are_told_each_time_and_stay(
+        self, world: World, freed: Path, kind: str
+    ) -> None:
+        if kind == "directory":
+            source = {"kind": kind, "path": str(freed.parent), "pattern": "*.root", "free": True}
+            world.changes["source"] = source
+        arrive(freed.parent, freed.name, b"other")
+        # Whoever sent it has kept its time.
+        os.utime(freed, (0, 0))
+        for number in (1, 2):
+            outcome = world.run()
+            assert outcome.skipped == 1
+            assert of_outcome(outcome) is ExitCode.FILES_FAILED
+            told = world.facts(f.NameSkipped)
+            assert [fact.code for fact in told] == ["source-changed"] * number
+            assert freed.read_bytes() == b"other"
+        assert told[0].hint is not None
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+        assert world.lake.files[DIDS[0]].measure == measured(b"first")
+
+    def test_the_same_bytes_are_freed_again(self, world: World, freed: Path) -> None:
+        arrive(freed.parent, freed.name, b"first")
+        assert of_outcome(world.run()) is ExitCode.DONE
+        assert not freed.exists()
+        assert len(world.facts(f.SourceSentAgain)) == 1
+        assert [record.source for record in world.files()] == [SourceCopy.FREED]
+        assert not world.run().changed
+        assert world.broken() == []
+
+    def test_the_same_bytes_bring_a_lost_file_back(self, world: World, freed: Path) -> None:
+        del world.lake.files[DIDS[0]]
+        world.lake.collections.clear()
+        world.lake.rules.clear()
+        world.run()
+        assert world.states() == {NAMES[0]: "QUARANTINED"}
+        arrive(freed.parent, freed.name, b"first")
+        world.run()
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+
+    def test_elsewhere_it_is_told(self, world: World, freed: Path) -> None:
+        (freed.parent / "again").mkdir()
+        arrive(freed.parent / "again", freed.name, b"first")
+        assert of_outcome(world.run()) is ExitCode.FILES_FAILED
+        (told,) = world.facts(f.NameSkipped)
+        assert str(freed) in told.reason
+        assert [record.source for record in world.files()] == [SourceCopy.FREED]
+
+    def test_a_list_that_names_it_still_is_no_mistake(self, world: World, freed: Path) -> None:
+        listing = world.folder / "list.txt"
+        listing.write_text(f"{freed}\n")
+        folder = str(freed.parent)
+        source = {"kind": "paths", "list": str(listing), "path": folder, "free": True}
+        world.changes["source"] = source
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.DONE
+        assert not outcome.changed
+
+    def test_only_what_was_freed_is_sent_again(self, world: World, freed: Path) -> None:
+        (record,) = world.files()
+        assert record.measure is not None
+        again = f.SourceSentAgain(at=START, did=record.did, measure=record.measure)
+        kept = advance(record, again)
+        assert (kept.source, kept.freed_at) == (SourceCopy.KEPT, None)
+        with pytest.raises(LedgerError, match="no source copy"):
+            advance(kept, again)
+        with pytest.raises(LedgerError, match="no source copy"):
+            advance(record, replace(again, measure=measured(b"other")))
 
 
 def test_no_file_is_measured_as_another_than_was_announced() -> None:
