@@ -143,9 +143,11 @@ class Cluster:
     def await_ready(self, member: Member, clock: Clock, seconds: float = 60) -> None:
         """Wait until the server takes connections. LakeError with its log when it does not."""
         wait_until(
-            lambda: self._is_ready() or not process.is_alive(member), clock=clock, seconds=seconds
+            lambda: self._is_ready(member) or not process.is_alive(member),
+            clock=clock,
+            seconds=seconds,
         )
-        if process.is_alive(member) and self._is_ready():
+        if process.is_alive(member) and self._is_ready(member):
             return
         log = self.paths.log("postgres")
         raise LakeError(
@@ -154,13 +156,15 @@ class Cluster:
             " `rucio-inject lake reset` begins afresh (--durable lakes survive a power cut)",
         )
 
-    def _is_ready(self) -> bool:
-        # The eighth line of its pid file is how the server says it: pg_ctl looks there, too.
+    def _is_ready(self, member: Member) -> bool:
+        # The eighth line of its pid file is how the server says it: pg_ctl looks there, too. The
+        # first tells whose it is: that of a server that was killed still says ready.
         pid_file = self.paths.postgres_data / "postmaster.pid"
         if not pid_file.exists():
             return False
         lines = pid_file.read_text(errors="replace").splitlines()
-        return len(lines) >= 8 and lines[7].strip() == "ready"
+        mine = lines[:1] == [str(member.pid)]
+        return mine and len(lines) >= 8 and lines[7].strip() == "ready"
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return process.run(

@@ -21,6 +21,7 @@ from rucio_inject.lake import config, environment, folder, nobody, postgres, req
 from rucio_inject.lake.credentials import secret_of
 from rucio_inject.lake.files import tail
 from rucio_inject.lake.paths import LakePaths, default_folder
+from rucio_inject.lake.postgres_binaries import Binaries
 from rucio_inject.lake.process import Identity
 from rucio_inject.lake.state import LakeState, Member, load_state, save_state
 
@@ -276,3 +277,14 @@ def test_packages_that_do_not_fit(
 def test_the_packages_here_fit() -> None:
     requirements.check_packages()
     assert (requirements.mail_templates() / "rule_ok_notification.tmpl").is_file()
+
+
+@pytest.mark.parametrize(("owner", "ready"), [(77, True), (7, False)])
+def test_the_pid_file_of_a_killed_server_does_not_speak_for_the_next(
+    paths: LakePaths, owner: int, ready: bool
+) -> None:
+    paths.postgres_data.mkdir(parents=True)
+    lines = [str(owner), str(paths.postgres_data), "1", "5432", "/s", "", "1 2", "ready   "]
+    (paths.postgres_data / "postmaster.pid").write_text("\n".join(lines) + "\n")
+    cluster = postgres.Cluster(paths, Binaries(Path("/nowhere"), 15), None, {})
+    assert cluster._is_ready(Member(pid=77, created=1.0)) is ready
