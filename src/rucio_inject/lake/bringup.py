@@ -88,17 +88,14 @@ class BringUp:
         self._launch("transfers", self._programs.transfers(self._transfer_port, servers))
         self._launch_database(cluster, options)
         self._write_configuration(options)
-        # The server and the daemons take seconds to load and ask the database nothing meanwhile,
-        # so they need not wait for it; the daemons do need its tables when they have loaded.
+        # The server takes seconds to load, and asks the database nothing meanwhile. The daemons ask
+        # it as soon as they have loaded, and one that was killed may have to recover first.
         self._launch("server", self._programs.server())
-        if self._state.database_ready:
-            self._launch_daemons()
-            cluster.await_ready(self._state.members["postgres"], self._clock)
-        else:
-            cluster.await_ready(self._state.members["postgres"], self._clock)
+        cluster.await_ready(self._state.members["postgres"], self._clock)
+        if not self._state.database_ready:
             self._programs.make_schema(str(self._state.socket_folder))
             self._state.database_ready = True
-            self._launch_daemons()
+        self._launch_daemons()
         self._await("server", lambda: sockets.answers(self._port, "/ping", self._trusted))
         self._await("transfers", lambda: sockets.answers(self._transfer_port, "/"))
         for site in self._sites():
