@@ -68,6 +68,9 @@ def translated(place: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _translate(place, error) from None
+    except sqlite3.Error as error:
+        # From a cursor of its own, where no transaction may be begun.
+        raise _told(place, error, *_of_sqlite(error)) from None
     except SQLAlchemyError as error:
         raise LedgerError(
             f"ledger {place} cannot be used: {type(error).__name__}",
@@ -91,9 +94,13 @@ def _translate(place: str, error: DBAPIError) -> LedgerError:
         problem, hint = _of_sqlite(error.orig)
     else:
         problem, hint = _of_postgresql(error)
+    return _told(place, error.orig, problem, hint)
+
+
+def _told(place: str, said_by: BaseException | None, problem: str, hint: str) -> LedgerError:
     # Behind that SQLite shows the text that it could not read: a record, which is long.
-    said = str(error.orig).partition(" with text ")[0]
-    lines = said.strip().splitlines() or [type(error.orig).__name__]
+    said = str(said_by).partition(" with text ")[0]
+    lines = said.strip().splitlines() or [type(said_by).__name__]
     kind = LedgerUnavailable if hint in _LATER else LedgerError
     return kind(f"ledger {place} {problem}: {lines[0]}", hint=hint)
 

@@ -21,6 +21,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.ledger import sqlite_file
 from rucio_inject.ledger.database_errors import KEEP
+from rucio_inject.ledger.engine import sqlite_database
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.sqlite_file import journal_mode, on_network, wal_is_sound
 from rucio_inject.testing.contracts.ledger import FILE, begun, found
@@ -174,10 +175,11 @@ def test_a_full_disk_changes_nothing(path: Path, clock: FakeClock) -> None:
         assert len(list(ledger.story(DID("lst", "0000")))) == 0
 
 
-def test_a_disk_that_is_full_from_the_start(tmp_path: Path, clock: FakeClock) -> None:
+@pytest.mark.parametrize("room", [0, 1_000, 10_000])
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path, clock: FakeClock, room: int) -> None:
     path = tmp_path / "magic.db"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         with pytest.raises(LedgerError, match=r"cannot be (read or )?written"):
             SqlLedger(path, "magic", clock=clock).__enter__()
@@ -186,6 +188,17 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path, clock: FakeClock) ->
     assert not path.exists()
     with SqlLedger(path, "magic", clock=clock) as ledger:
         assert ledger.cycle == 0
+
+
+@pytest.mark.parametrize("act", ["prepare_to_shrink", "give_back"])
+def test_a_cursor_of_its_own_is_heard_too(path: Path, act: str) -> None:
+    path.write_bytes(b"no database at all " * 400)
+    database = sqlite_database(path)
+    try:
+        with pytest.raises(LedgerError, match="damaged, or is no ledger"):
+            getattr(database, act)()
+    finally:
+        database.close()
 
 
 def test_a_folder_that_takes_no_files(open_folder: Path) -> None:
