@@ -14,11 +14,14 @@ from rucio_inject.domain.errors import (
     NotPermitted,
 )
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import AttributeValue, KnownCollection, KnownReplica, NewFile
 from rucio_inject.testing.contracts.rules import RulesContract
 from rucio_inject.testing.contracts.world import ContractWorld, measured
 
 NO_RSE = "NO-SUCH-RSE"
+# Looks, one after the other, at a count that no longer changes.
+_STILL = 15
 
 
 class CatalogueContract(RulesContract):
@@ -274,10 +277,18 @@ class CatalogueContract(RulesContract):
             world.catalogue.expire_collection(world.name("dataset"), 1)
 
     def test_usage_counts_what_is_registered(self, world: ContractWorld) -> None:
-        before = world.catalogue.usage(world.rse)
+        seen: list[Usage] = []
+
+        def is_still() -> bool:
+            seen.append(world.catalogue.usage(world.rse))
+            return len(seen) >= _STILL and len(set(seen[-_STILL:])) == 1
+
+        # Rucio counts late: what was registered before this is to be in first.
+        world.settle(is_still)
+        before = seen[-1]
         world.registered(b"12345")
-        world.settle(lambda: world.catalogue.usage(world.rse).files == before.files + 1)
-        assert world.catalogue.usage(world.rse).bytes == before.bytes + 5
+        wanted = Usage(before.files + 1, before.bytes + 5)
+        world.settle(lambda: world.catalogue.usage(world.rse) == wanted)
 
 
 class BadReplicasContract:
