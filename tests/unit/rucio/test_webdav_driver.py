@@ -39,6 +39,8 @@ class Door:
         self.patient = True
         self.files: dict[str, bytes] = {}
         self.done: list[str] = []
+        # How many connections it closes just as somebody asks on them.
+        self.closing = 0
         # With what a refusal is told.
         self.words = b""
 
@@ -51,6 +53,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         door, to_door = self.door, self.path.startswith("/door")
+        if door.closing:
+            door.closing -= 1
+            self.close_connection = True
+            return
         hasty = to_door and self.command == "PUT" and not door.patient
         if not hasty:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -194,6 +200,24 @@ def test_a_listing_that_makes_no_sense(
     monkeypatch.setitem(globals(), "LISTING", "<html><br></html>")
     with pytest.raises(OSError, match="the answer makes no sense"):
         driver.look(f"{door.url}/file".replace("/door", "/pool"))
+
+
+def test_a_look_survives_a_connection_that_is_closed(door: Door, driver: WebdavDriver) -> None:
+    pool = door.url.replace("/door", "/pool")
+    assert driver.look(f"{pool}/folder/a b") is not None
+    door.closing = 1
+    assert driver.look(f"{pool}/folder/a b") is not None
+    door.closing = 2
+    with pytest.raises(ConnectionResetError, match="broke the connection off"):
+        driver.look(f"{pool}/folder/a b")
+
+
+def test_what_changes_something_is_asked_once(door: Door, driver: WebdavDriver) -> None:
+    door.closing = 1
+    with pytest.raises(ConnectionResetError, match="broke the connection off"):
+        driver.remove(door.url.replace("/door", "/pool"))
+    assert door.closing == 0
+    assert door.done == []
 
 
 def test_a_large_file_is_waited_for_longer() -> None:

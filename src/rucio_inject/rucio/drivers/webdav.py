@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 import requests
+from urllib3.exceptions import ProtocolError
 
 from rucio_inject.domain.checksum import Measure, normalise_adler32
 from rucio_inject.domain.errors import SignInFailed
@@ -40,6 +41,8 @@ _ERRNO = {
 }
 _FULL = "no space left"
 _CONNECT_SECONDS = 10
+# What changes nothing.
+_LOOKING = frozenset({"GET", "HEAD", "PROPFIND"})
 # The redirects that keep method and body.
 _SAME = (307, 308)
 _DAV = "{DAV:}"
@@ -170,8 +173,8 @@ class WebdavDriver:
         fine: tuple[int, ...] = (),
         redirects: bool = True,
     ) -> Any:
-        with self._errors():
-            answer = self._session().request(
+        def ask() -> Any:
+            return self._session().request(
                 method,
                 _https(url),
                 headers={**(headers or {}), **self._token()},
@@ -180,6 +183,16 @@ class WebdavDriver:
                 timeout=(_CONNECT_SECONDS, seconds),
                 allow_redirects=redirects,
             )
+
+        with self._errors():
+            try:
+                answer = ask()
+            except requests.ConnectionError as error:
+                # A server may close a connection that rests just as we ask on it. Who only looks
+                # asks again, on another one.
+                if method not in _LOOKING or not _broken_off(error):
+                    raise
+                answer = ask()
         if not answer.ok and answer.status_code not in fine:
             self._refuse(answer)
         return answer
@@ -251,7 +264,7 @@ class WebdavDriver:
             raise TimeoutError(errno.ETIMEDOUT, f"no answer: {error}") from error
         except requests.ConnectionError as error:
             words = f"{error}"
-            if "aborted" in words:
+            if _broken_off(error):
                 words = f"it broke the connection off, as a full storage may: {error}"
             raise ConnectionResetError(errno.ECONNRESET, words) from error
         except requests.RequestException as error:
@@ -301,6 +314,11 @@ class _Body:
         while block := self._file.read(BLOCK):
             self._passing.update(block)
         return self._passing.measure()
+
+
+def _broken_off(error: requests.ConnectionError) -> bool:
+    """Whether there was a connection, and the server closed it without an answer."""
+    return bool(error.args) and isinstance(error.args[0], ProtocolError)
 
 
 def _keep_request(answer: Any, **_: object) -> None:
