@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rucio_inject.campaign.schema import Campaign, FolderSource, Renewing
 from rucio_inject.campaign.schema import RseSource as RseSettings
+from rucio_inject.doctor.probe import Route
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileState
 from rucio_inject.looking import SOURCE_READS, looked_through
@@ -103,8 +104,11 @@ def renewal_of(settings: Renewing) -> Renewal:
     return Renewal(settings.renew, settings.before, settings.warn)
 
 
-def doctor_ports(sign_in: SignIn, clock: Clock) -> tuple[Health, Catalogue, Storage]:
-    """A real Rucio to be looked at, signed in to with these options."""
+def doctor_ports(
+    sign_in: SignIn, clock: Clock
+) -> tuple[Health, Catalogue, Storage, Callable[[str], list[Route]]]:
+    """A real Rucio to be looked at, signed in to with these options; and the routes to its
+    RSEs."""
     os.environ.setdefault("RUCIO_CLIENT_MODE", "1")
     session = Session(sign_in, clock)
     session.client()
@@ -112,7 +116,12 @@ def doctor_ports(sign_in: SignIn, clock: Clock) -> tuple[Health, Catalogue, Stor
     from rucio_inject.rucio.health import RucioHealth  # noqa: PLC0415
     from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
 
-    return RucioHealth(session, clock), RucioCatalogue(session), RucioStorage(session)
+    storage = RucioStorage(session)
+
+    def routes(rse: str) -> list[Route]:
+        return [Route(name, alone) for name, alone in storage.each_way(rse)]
+
+    return RucioHealth(session, clock), RucioCatalogue(session), storage, routes
 
 
 def patient_ports(ports: Ports, campaign: Campaign, journal: Journal) -> Ports:

@@ -87,7 +87,7 @@ def _examined(campaign: Campaign | None, sign_in: SignIn, work: Path) -> Iterato
     clock = SystemClock()
     yield from map(looked, _local(campaign))
     try:
-        health, catalogue, storage = doctor_ports(sign_in, clock)
+        health, catalogue, storage, routes = doctor_ports(sign_in, clock)
     except InjectError as error:
         yield bad("sign-in", sign_in.account or "", error)
         return
@@ -102,7 +102,7 @@ def _examined(campaign: Campaign | None, sign_in: SignIn, work: Path) -> Iterato
         scope = campaign.scope
 
         def probe(account: str) -> Probe:
-            return Probe(storage, clock, scope, f"{account}@{socket.gethostname()}", work)
+            return Probe(routes, clock, scope, f"{account}@{socket.gethostname()}", work)
 
     yield from Doctor(health, catalogue, clock, sign_in.account, needs, probe).run()
 

@@ -60,6 +60,7 @@ class Doctor:
             yield bad("sign-in", self.account or "", error)
         else:
             yield Finding("sign-in", account, Verdict.GOOD, f"Rucio takes us for {account}")
+            yield self._session()
         if self.needs is None:
             return
         if account is None:
@@ -80,6 +81,24 @@ class Doctor:
                 "in rucio.cfg names",
             )
         return account
+
+    def _session(self) -> Finding:
+        try:
+            life = self.health.session_life()
+        except InjectError as error:
+            return bad("session", "", error)
+        if life.ends is None:
+            told = "the server does not tell how long it takes our token"
+            return Finding("session", life.strategy, Verdict.SKIPPED, told)
+        left = life.ends - self.clock.now()
+        told = f"Rucio takes our token for {_minutes(left)} more"
+        if life.renewed:
+            told = f"{told}, and its client gets the next one by itself"
+            return Finding("session", life.strategy, Verdict.GOOD, told)
+        if left > SOON:
+            return Finding("session", life.strategy, Verdict.GOOD, told)
+        hint = "a long run needs another: sign in anew before it, or have the token refreshed"
+        return Finding("session", life.strategy, Verdict.WARNING, told, hint)
 
     def _server(self) -> Iterator[Finding]:
         try:
@@ -127,8 +146,7 @@ class Doctor:
                 hint="make a new one, or name a command that does: sign_in.renew in the campaign",
             )
             return bad("credentials", "", expired)
-        minutes = int(left.total_seconds() // 60)
-        told = f"the proxy, certificate or token for storages is good for {minutes} minutes more"
+        told = f"the proxy, certificate or token for storages is good for {_minutes(left)} more"
         if left > SOON:
             return Finding("credentials", "", Verdict.GOOD, told)
         hint = "a long run needs a new one: name a command that makes it, sign_in.renew"
@@ -199,6 +217,10 @@ class Doctor:
         except InjectError as error:
             return bad("transfers", rse, error)
         return Finding("transfers", rse, Verdict.GOOD, f"{url} answers")
+
+
+def _minutes(left: timedelta) -> str:
+    return f"{int(left.total_seconds() // 60)} minutes"
 
 
 def looked(local: Local) -> Finding:

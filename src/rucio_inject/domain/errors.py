@@ -196,6 +196,14 @@ class StorageRefused(StorageError):
     code = "storage-refused"
 
 
+class ProtocolUnusable(StorageRefused):
+    """An RSE's protocol does not work on this machine; another one may."""
+
+
+WORTH_ANOTHER_WAY = (StorageUnavailable, ProtocolUnusable)
+"""For these an RSE's next protocol is tried; all others say the same on every way."""
+
+
 class PlaceTaken(StorageRefused):
     """Something lies already at `pfn`, where a file is to be stored; it was not touched."""
 

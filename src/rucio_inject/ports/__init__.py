@@ -17,7 +17,7 @@ from rucio_inject.ports.catalogue import (
     Space,
 )
 from rucio_inject.ports.clock import Bell, Clock
-from rucio_inject.ports.health import Health, ServerHealth
+from rucio_inject.ports.health import Health, ServerHealth, SessionLife
 from rucio_inject.ports.ledger import FactSink, Ledger
 from rucio_inject.ports.source import LeftOut, Source, SourceFile
 from rucio_inject.ports.storage import Storage, Stored, StoredFile
@@ -40,6 +40,7 @@ __all__ = [
     "NewFile",
     "Quota",
     "ServerHealth",
+    "SessionLife",
     "Source",
     "SourceFile",
     "Space",

@@ -18,6 +18,16 @@ class ServerHealth:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SessionLife:
+    """How long Rucio takes the token in use, None where it does not tell; `renewed`: the client
+    gets the next one by itself, by its strategy of signing in."""
+
+    ends: datetime | None
+    strategy: str
+    renewed: bool
+
+
 class Health(Protocol):
     """The ways to a Rucio: its server, what identifies us, its transfer services."""
 
@@ -28,6 +38,11 @@ class Health(Protocol):
     def credentials_end(self) -> datetime | None:
         """When the proxy, certificate or token that we show to storages expires; None if we have
         none, or it does not tell. SignInFailed if it cannot be read."""
+        ...
+
+    def session_life(self) -> SessionLife:
+        """Ask the server about the token that we are signed in with. CatalogueUnavailable if it
+        does not answer, SignInFailed if it does not take the token."""
         ...
 
     def reach(self, url: str) -> None:

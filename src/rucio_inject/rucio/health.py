@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 
 import requests
 
-from rucio_inject.domain.errors import StorageUnavailable
-from rucio_inject.ports import Clock, ServerHealth
+from rucio_inject.domain.errors import SignInFailed, StorageUnavailable
+from rucio_inject.ports import Clock, ServerHealth, SessionLife
 from rucio_inject.rucio import answers
 from rucio_inject.rucio.errors import catalogue_errors, words
 from rucio_inject.rucio.session import Session
 
 # Seconds that a service has to say anything.
 PATIENCE = 15
+# Strategies by which Rucio's client gets the next token without anybody's help.
+_BY_ITSELF = frozenset({"userpass", "x509", "x509_proxy", "gss", "ssh"})
+# The server answers with what Python shows of a dictionary, in UTC.
+_LIFETIME = re.compile(r"'lifetime': datetime\.datetime\((\d+(?:, \d+){2,6})\)")
 
 
 class RucioHealth:
@@ -41,6 +46,30 @@ class RucioHealth:
     def credentials_end(self) -> datetime | None:
         """See the port."""
         return self._session.credentials.ends()
+
+    def session_life(self) -> SessionLife:
+        """See the port."""
+        client = self._session.client()
+        strategy = str(client.auth_type)
+        renewed = strategy in _BY_ITSELF or bool(client.auth_oidc_refresh_active)
+        with catalogue_errors("cannot ask how long Rucio takes our token"):
+            # Not by the client's session, which takes JSON only.
+            answer = requests.get(
+                f"{client.auth_host}/auth/validate",
+                headers={"X-Rucio-Auth-Token": str(client.auth_token)},
+                verify=client.ca_cert,
+                timeout=PATIENCE,
+            )
+            if answer.status_code == 401:
+                raise SignInFailed(
+                    "Rucio does not take our token any more",
+                    hint="remove the file that auth_token_file_path in rucio.cfg names, and try"
+                    " again",
+                )
+            answer.raise_for_status()
+            found = _LIFETIME.search(answer.text)
+            ends = found and datetime(*map(int, found[1].split(", ")), tzinfo=UTC)  # type: ignore[arg-type,misc]
+        return SessionLife(ends, strategy, renewed)
 
     def reach(self, url: str) -> None:
         """See the port."""

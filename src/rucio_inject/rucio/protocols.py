@@ -10,13 +10,9 @@ from rucio.common.exception import RSEProtocolNotSupported, RucioException
 from rucio.rse import rsemanager
 from rucio.rse.protocols import webdav
 
-from rucio_inject.domain.errors import StorageRefused
+from rucio_inject.domain.errors import ProtocolUnusable, StorageRefused
 from rucio_inject.rucio import answers
 from rucio_inject.rucio.errors import words
-
-
-class Unusable(StorageRefused):
-    """An RSE's protocol does not work on this machine; another one may."""
 
 
 class NoProtocol(StorageRefused):
@@ -68,7 +64,7 @@ def make(rse: Mapping[str, Any], operation: str, scheme: str | None, doing: str)
         return rsemanager.create_protocol(own, operation, scheme, protocol_attr=chosen)
     except (RucioException, ImportError, TypeError, AttributeError, ValueError) as error:
         # This is how Rucio meets an implementation whose library, or which itself, is not there.
-        raise Unusable(
+        raise ProtocolUnusable(
             f"{doing}: RSE {rse['rse']} is reached over {chosen['scheme']} with "
             f"{chosen.get('impl')}, which does not work on this machine ({words(error)})",
             hint="install what it needs (gfal2, XRootD, …), or choose another protocol of the RSE",

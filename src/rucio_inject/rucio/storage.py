@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from os import stat_result
 from pathlib import Path
@@ -16,6 +16,7 @@ from rucio.rse.translation import RSEDeterministicTranslation
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
+    WORTH_ANOTHER_WAY,
     PlaceTaken,
     ReplicaMissing,
     StorageError,
@@ -41,7 +42,7 @@ from rucio_inject.rucio.listing import (
     walk,
 )
 from rucio_inject.rucio.posix import POSIX, PosixAccess, size_of
-from rucio_inject.rucio.protocols import NoProtocol, Unusable
+from rucio_inject.rucio.protocols import NoProtocol
 from rucio_inject.rucio.remote import RemoteAccess
 from rucio_inject.rucio.session import Session
 from rucio_inject.rucio.ways import Way, usual_drivers, ways
@@ -77,6 +78,7 @@ class RucioStorage:
         durable: bool = False,
         drivers: Mapping[str, Driver] | None = None,
         schemes: Sequence[str] | None = None,
+        preferred: str | None = None,
     ) -> None:
         """`folder` takes replicas that are read and not kept, where Rucio's class reads them; None
         is the system's for temporary files.
@@ -85,12 +87,15 @@ class RucioStorage:
         `put` returns. It waits for the disk then, for each file.
 
         `drivers` by scheme, None for the usual ones; `schemes`: no other protocol is used.
+        `preferred` is the beginning of all PFNs of a protocol, which alone is used for what it
+        serves.
         """
         self._session = session
         self._folder = folder
         self._durable = durable
         self._drivers = drivers
         self._schemes = schemes
+        self._preferred = preferred
         self._rses: dict[str, _RSE] = {}
         self._lock = Lock()
 
@@ -117,9 +122,29 @@ class RucioStorage:
     def _ways(self, doing: str, rse: str, operation: str) -> list[Way]:
         """Those that we were told to use."""
         found = self._every_way(doing, rse, operation)
-        if self._schemes is None:
-            return found
-        return [way for way in found if way.scheme in self._schemes]
+        if self._schemes is not None:
+            found = [way for way in found if way.scheme in self._schemes]
+        return [way for way in found if way.prefix == self._preferred] or found
+
+    def each_way(self, rse: str) -> list[tuple[str, RucioStorage]]:
+        """Every protocol that an RSE has for anything, in its order: where it leads, and the
+        storage by it alone, as far as it serves."""
+        doing, found = f"cannot tell the protocols of {rse}", dict[str, None]()
+        for operation in ("write", "read", "delete"):
+            with suppress(NoProtocol):
+                ways = self._ways(doing, rse, operation)
+                found.update(dict.fromkeys(way.prefix for way in ways))
+        return [(prefix, self._by_way(prefix)) for prefix in found]
+
+    def _by_way(self, prefix: str) -> RucioStorage:
+        return RucioStorage(
+            self._session,
+            folder=self._folder,
+            durable=self._durable,
+            drivers=self._drivers,
+            schemes=self._schemes,
+            preferred=prefix,
+        )
 
     def _by(
         self,
@@ -136,7 +161,7 @@ class RucioStorage:
             try:
                 with self._access(doing, rse, operation, way) as access:
                     return call(access, name)
-            except (StorageUnavailable, Unusable) as error:
+            except WORTH_ANOTHER_WAY as error:
                 failed = failed or error
         if failed is None:
             raise protocols.unsupported(self._rse(rse).settings, operation, None, doing)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from rucio_inject.domain.errors import ProtocolUnusable
 from rucio_inject.rucio import protocols
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.drivers.driver import Driver
 from rucio_inject.rucio.posix import POSIX, is_posix
-from rucio_inject.rucio.protocols import Unusable
 
 DriverMaker = Callable[[Credentials], Driver]
 
@@ -65,7 +65,7 @@ def _folder(settings: Mapping[str, Any], operation: str, scheme: str, doing: str
         return None
     try:
         made = protocols.make(settings, operation, scheme, doing)
-    except Unusable:
+    except ProtocolUnusable:
         # Told when it is needed: another protocol may serve.
         return None
     return made if is_posix(made) else None

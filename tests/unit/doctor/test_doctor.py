@@ -12,7 +12,7 @@ import pytest
 from rucio_inject.doctor import here
 from rucio_inject.doctor.doctor import Doctor, Local, Needs, looked
 from rucio_inject.doctor.findings import Finding, Verdict
-from rucio_inject.doctor.probe import OLD, PREFIX, Probe
+from rucio_inject.doctor.probe import OLD, PREFIX, Probe, Route
 from rucio_inject.domain.errors import (
     CatalogueUnavailable,
     DiskFull,
@@ -20,7 +20,7 @@ from rucio_inject.domain.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from rucio_inject.ports import ServerHealth
+from rucio_inject.ports import ServerHealth, SessionLife
 from rucio_inject.sources.directory import DirectorySource
 from rucio_inject.sources.inbox import Completeness, InboxSource
 from rucio_inject.testing.fake_clock import START, FakeClock
@@ -39,6 +39,7 @@ class Ways:
     def __init__(self) -> None:
         self.told = ServerHealth("41.5.1", "41.5.1", START, START)
         self.ends: datetime | None = None
+        self.life = SessionLife(START + timedelta(hours=1), "userpass", renewed=True)
         self.error: InjectError | None = None
 
     def server(self) -> ServerHealth:
@@ -50,6 +51,10 @@ class Ways:
     def credentials_end(self) -> datetime | None:
         """See the port."""
         return self.ends
+
+    def session_life(self) -> SessionLife:
+        """See the port."""
+        return self.life
 
     def reach(self, url: str) -> None:
         """See the port."""
@@ -67,12 +72,17 @@ class Practice:
         self.ways = Ways()
         self.folder = folder
         self.storage = MemoryStorage(self.lake)
+        self.more: list[Route] = []
         self.needs: Needs | None = NEEDS
         self.account: str | None = "magic"
 
     def probe(self, account: str) -> Probe:
         """What tries a storage out."""
-        return Probe(self.storage, self.clock, SCOPE, f"{account}@here", self.folder)
+        return Probe(self.routes, self.clock, SCOPE, f"{account}@here", self.folder)
+
+    def routes(self, _rse: str) -> list[Route]:
+        """The ways to an RSE: one, if a test does not say otherwise."""
+        return self.more or [Route("memory://", self.storage)]
 
     def findings(self) -> list[Finding]:
         """All of them."""
@@ -113,7 +123,13 @@ def test_a_lake_that_is_well(practice: Practice) -> None:
 
 def test_without_a_campaign_only_the_way_is_looked_at(practice: Practice) -> None:
     practice.needs = None
-    assert {f.check for f in practice.findings()} == {"server", "clock", "credentials", "sign-in"}
+    assert {f.check for f in practice.findings()} == {
+        "server",
+        "clock",
+        "credentials",
+        "sign-in",
+        "session",
+    }
     assert practice.lake.calls == 1
 
 
@@ -215,6 +231,67 @@ def test_a_storage_that_returns_other_bytes(
     findings = [f for f in practice.findings() if f.check == "storage"]
     assert {f.error.code for f in findings if f.error} == {"checksum-mismatch"}
     assert practice.held() == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "renewed", "verdict"),
+    [
+        (1, True, Verdict.GOOD),
+        (1, False, Verdict.WARNING),
+        (12, False, Verdict.GOOD),
+        (None, False, Verdict.SKIPPED),
+    ],
+)
+def test_how_long_rucio_takes_our_token(
+    practice: Practice, hours: int | None, verdict: Verdict, *, renewed: bool
+) -> None:
+    ends = None if hours is None else START + timedelta(hours=hours)
+    practice.ways.life = SessionLife(ends, "oidc", renewed)
+    (found,) = [f for f in practice.findings() if f.check == "session"]
+    assert (found.subject, found.verdict) == ("oidc", verdict)
+    assert hours is None or f"{60 * hours} minutes" in found.told
+
+
+class OneWay:
+    """A protocol that fails at each of its calls of a kind."""
+
+    def __init__(self, storage: MemoryStorage, name: str, error: InjectError) -> None:
+        self._storage, self._name, self._error = storage, name, error
+
+    def __getattr__(self, name: str) -> object:
+        if name == self._name:
+            return self._fail
+        return getattr(self._storage, name)
+
+    def _fail(self, *_: object) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("doing", ["taken", "put", "measure", "checksum", "remove"])
+@pytest.mark.parametrize("bad_first", [True, False])
+def test_each_protocol_is_tried(practice: Practice, doing: str, *, bad_first: bool) -> None:
+    error = StorageRefused("no permission")
+    bad = Route("davs://pic", OneWay(practice.storage, doing, error))  # type: ignore[arg-type]
+    good = Route("root://pic", practice.storage)
+    practice.more = [bad, good] if bad_first else [good, bad]
+    practice.needs = Needs(SCOPE, "PIC-INJECT", {})
+    found = [f for f in practice.findings() if f.check == "storage" and "earlier" not in f.told]
+    told = {f.told.split(": ")[0]: f.verdict for f in found}
+    assert told == {"over davs://pic": Verdict.BAD, "over root://pic": Verdict.GOOD}
+    # One that cannot remove leaves its file to the next doctor, if there is no other way.
+    assert practice.held() == [] or (doing == "remove" and not bad_first)
+
+
+def test_a_protocol_that_is_not_reached_where_another_is(practice: Practice) -> None:
+    away = OneWay(practice.storage, "taken", StorageUnavailable("connection refused"))
+    practice.more = [Route("davs://pic", away), Route("root://pic", practice.storage)]  # type: ignore[arg-type]
+    practice.needs = Needs(SCOPE, "PIC-INJECT", {})
+    found = [f for f in practice.findings() if f.check == "storage"]
+    assert [f.verdict for f in found] == [Verdict.WARNING, Verdict.GOOD]
+    practice.more.pop()
+    (found_bad,) = [f for f in practice.findings() if f.check == "storage"]
+    assert found_bad.verdict is Verdict.BAD
+    assert found_bad.error is not None
 
 
 def test_an_origin_is_not_written_to(practice: Practice) -> None:
