@@ -1,10 +1,12 @@
-"""What Rucio's events gain: how long after the lake has done something a run knows it.
+"""What Rucio's events gain: how long after Rucio knows something a run knows it.
 
-    python -m benchmarks.push [--tries 3] [--lifetime 40]
+    python -m benchmarks.push [--tries 3] [--held 20] [--lifetime 40]
 
 Each try is one cycle on an embedded lake whose hermes posts its events, with and without `push:` in
-turn. The storages are looked at ten times a second: when the last replica came, and when the last
-one went. A run's delay is how much later its own record says so.
+turn. The transfer service is stopped for a while (`--held`), as where a queue is long: a run that
+polls asks seldom by then. Rucio's own database is looked at ten times a second: when the last lock
+became OK, and when the last replica was gone. A run's delay is how much later its own record says
+so.
 """
 
 from __future__ import annotations
@@ -26,15 +28,26 @@ from pathlib import Path
 from typing import Any, Self
 
 from ruamel.yaml import YAML
+from sqlalchemy import create_engine, text
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.lake.bringup import StartOptions
 from rucio_inject.lake.embedded import EmbeddedLake
+from rucio_inject.lake.postgres import url
+from rucio_inject.lake.state import load_state
 from rucio_inject.ledger.sql_ledger import SqlLedger
 
 NIGHT = "2023-03-03"
 DESTINATIONS = ("PIC-DCACHE", "LAPP-FAST")
 _LOOK = 0.1
+_FILES = 100
+# One where they were uploaded, and one at each destination.
+_LOCKS = _FILES * (1 + len(DESTINATIONS))
+_COUNTED = text(
+    "SELECT (SELECT count(*) FROM locks WHERE name LIKE :names),"
+    " (SELECT count(*) FROM locks WHERE name LIKE :names AND state = 'O'),"
+    " (SELECT count(*) FROM replicas WHERE name LIKE :names)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +59,22 @@ class Delay:
 
 
 class Witness:
-    """Looks at the storages while a run goes on."""
+    """Looks into Rucio's database while a run goes on; lets transfers begin some time after the
+    files were registered."""
 
-    def __init__(self, storage: Path) -> None:
-        self._storage = storage
+    def __init__(self, lake: EmbeddedLake, held: float) -> None:
+        state = load_state(lake.paths.state)
+        self._database = create_engine(url(state.socket_folder or lake.paths.postgres_socket))
+        self._transfers = state.members["transfers"].pid
+        self._held = held
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.last_came = self.last_went = datetime.now(UTC)
+        self.all_there: datetime | None = None
+        self.all_gone: datetime | None = None
 
     def __enter__(self) -> Self:
         """Begin to look."""
+        os.kill(self._transfers, signal.SIGSTOP)
         self._thread.start()
         return self
 
@@ -63,17 +82,27 @@ class Witness:
         """Look no more."""
         self._ended.set()
         self._thread.join()
+        os.kill(self._transfers, signal.SIGCONT)
+        self._database.dispose()
 
     def _watch(self) -> None:
-        seen: set[Path] = set()
-        pattern = f"{NIGHT.replace('-', '')}*.root"
+        begun = None
         while not self._ended.wait(_LOOK):
-            now = {path for rse in DESTINATIONS for path in (self._storage / rse).rglob(pattern)}
-            if now - seen:
-                self.last_came = datetime.now(UTC)
-            if seen - now:
-                self.last_went = datetime.now(UTC)
-            seen = now
+            locks, ok, replicas = self._look()
+            now = datetime.now(UTC)
+            if begun is None and locks == _LOCKS:
+                begun = now
+            if begun is not None and (now - begun).total_seconds() >= self._held:
+                os.kill(self._transfers, signal.SIGCONT)
+            if self.all_there is None and ok == _LOCKS:
+                self.all_there = now
+            if self.all_there is not None and self.all_gone is None and not replicas:
+                self.all_gone = now
+
+    def _look(self) -> tuple[int, int, int]:
+        with self._database.connect() as connection:
+            row = connection.execute(_COUNTED, {"names": f"{NIGHT.replace('-', '')}%.root"}).one()
+        return row[0], row[1], row[2]
 
 
 def campaign(folder: Path, seed: int, lifetime: int, listen: str | None) -> Path:
@@ -87,7 +116,7 @@ def campaign(folder: Path, seed: int, lifetime: int, listen: str | None) -> Path
             "seed": seed,
             "night": NIGHT,
             "runs": 2,
-            "subruns": 50,
+            "subruns": _FILES // 2,
             "types": ["D"],
             "payload": {"kind": "raw", "size": "100kB"},
         },
@@ -103,23 +132,23 @@ def campaign(folder: Path, seed: int, lifetime: int, listen: str | None) -> Path
     return path
 
 
-def one_try(
-    lake: EmbeddedLake, folder: Path, seed: int, lifetime: int, listen: str | None
-) -> Delay:
-    """Run a cycle, and compare its record with what the storages showed."""
-    file = campaign(folder, seed, lifetime, listen)
+def one_try(lake: EmbeddedLake, folder: Path, file: Path, held: float) -> Delay:
+    """Run a cycle, and compare its record with what Rucio's database showed."""
+    name = f"push{file.stem}"
     command = [sys.executable, "-m", "rucio_inject", "run", "--quiet", str(file)]
     environment = {**os.environ, **lake.environment("magic")}
-    with Witness(lake.paths.storage) as witness:
+    with Witness(lake, held) as witness:
         subprocess.run(command, env=environment, check=True)
-    place = folder / f"out{seed}" / f"push{seed}.db"
-    with SqlLedger(place, f"push{seed}", clock=SystemClock(), reading=True) as ledger:
+    assert witness.all_there is not None
+    assert witness.all_gone is not None
+    place = folder / f"out{file.stem}" / f"{name}.db"
+    with SqlLedger(place, name, clock=SystemClock(), reading=True) as ledger:
         dids = [record.did for record in ledger.files()]
         told = [stored for did in dids for stored in ledger.story(did)]
     there = max(stored.at for stored in told if stored.kind == "FileReplicated")
     gone = max(stored.at for stored in told if stored.kind == "FileGone")
     return Delay(
-        (there - witness.last_came).total_seconds(), (gone - witness.last_went).total_seconds()
+        (there - witness.all_there).total_seconds(), (gone - witness.all_gone).total_seconds()
     )
 
 
@@ -142,6 +171,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--held", type=float, default=20, help="seconds, of the transfers")
     parser.add_argument("--lifetime", type=int, default=40, help="seconds, of the rules' end")
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -154,8 +184,8 @@ def main() -> None:
     try:
         for number in range(options.tries):
             for half, (name, place) in enumerate({"polling": None, "with events": listen}.items()):
-                seed = 100 + 2 * number + half
-                results[name].append(one_try(lake, root, seed, options.lifetime, place))
+                file = campaign(root, 100 + 2 * number + half, options.lifetime, place)
+                results[name].append(one_try(lake, root, file, options.held))
                 print(name, results[name][-1], flush=True)
     finally:
         lake.reset()

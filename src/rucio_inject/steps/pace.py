@@ -11,6 +11,8 @@ GROWTH = 1.3
 LONGEST = 10.0
 SETTLE = 0.3
 """Seconds of silence after a bell: what happens to many files rings many times."""
+ECHO = 1.0
+"""The longest pause after a bell: Rucio tells that a transfer is done before its lock is OK."""
 
 
 class Pace:
@@ -42,10 +44,18 @@ class Pace:
         now = self._clock.monotonic()
         pause = min(self._pause, max(FIRST, self._rest(now, left) / 2), max(self._end - now, 0.0))
         self._clock.wait(pause, self._bell)
-        end = now + pause
-        while self._bell and self._bell.clear() and (rest := end - self._clock.monotonic()) > 0:
+        longest = ECHO if self._has_rung(now + pause) else LONGEST
+        self._pause = min(self._pause * GROWTH, longest)
+
+    def _has_rung(self, end: float) -> bool:
+        """Whether the bell rang in a wait; until it is silent, or at most to the wait's end."""
+        rung = False
+        while self._bell and self._bell.clear():
+            rung = True
+            if (rest := end - self._clock.monotonic()) <= 0:
+                break
             self._clock.wait(min(SETTLE, rest), self._bell)
-        self._pause = min(self._pause * GROWTH, LONGEST)
+        return rung
 
     def _rest(self, now: float, left: int) -> float:
         """Seconds until all is done, as it looks now; infinite if it does not get less."""
