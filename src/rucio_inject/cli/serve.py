@@ -105,7 +105,7 @@ def serve(
         bell = PipeBell()
         around.callback(bell.close)
         around.enter_context(_stopped_by_signals(service, bell))
-        _surround(service, clock, around)
+        _surround(service, around)
         if not no_web:
             _open_page(service, page(), clock, around, quiet=quiet)
         if not quiet:
@@ -158,27 +158,14 @@ def _hire(
     return ProcessWorker(command.line(file, campaign), command.environment(), told)
 
 
-def _surround(service: Service, clock: SystemClock, around: ExitStack) -> None:
+def _surround(service: Service, around: ExitStack) -> None:
     """Who tells people, and who listens for Rucio's events."""
     from rucio_inject.service.events import EventServer  # noqa: PLC0415
-    from rucio_inject.service.outlets import Outlets  # noqa: PLC0415
 
-    around.enter_context(Outlets([], [_Notifiers(service)], clock, _complain))
+    around.callback(service.close)
     places = {post.campaign.push.listen for post in service.posts if post.campaign.push}
     for place in sorted(places):
         around.enter_context(EventServer(place_parts(place), service.heard))
-
-
-class _Notifiers:
-    """An outlet for whoever the campaigns tell at this moment."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def pump(self, *, last: bool = False) -> None:
-        """See `Outlet`."""
-        for notifier in self._service.notifiers:
-            notifier.pump(last=last)
 
 
 def _open_page(

@@ -50,7 +50,9 @@ def surrounded(
     could."""
     with ExitStack() as around:
         onlookers: list[FactSink] = [
-            around.enter_context(make_outlets(campaign, ledger, clock, _complain))
+            around.enter_context(
+                make_outlets(campaign, ledger, clock, _complain, serving=ties.facts is not None)
+            )
         ]
         if ties.facts is not None:
             onlookers.append(FactLines(ties.facts))

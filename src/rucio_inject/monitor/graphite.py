@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.monitor.numbers import Numbers
@@ -77,9 +77,10 @@ class GraphiteOutlet:
         place: tuple[str, int],
         prefix: str,
         interval: float,
-        ask: Callable[[], Numbers],
+        ask: Callable[[], Sequence[Numbers]],
         clock: Clock,
     ) -> None:
+        """`ask` gives the numbers of a campaign, or nothing if they cannot be known now."""
         self._place = place
         self._prefix = prefix
         self._interval = interval
@@ -93,7 +94,10 @@ class GraphiteOutlet:
             return
         self._next = self._clock.monotonic() + self._interval
         at = self._clock.now().timestamp()
-        told = lines(self._ask(), self._prefix, socket.gethostname(), at)
+        host = socket.gethostname()
+        told = "".join(lines(numbers, self._prefix, host, at) for numbers in self._ask())
+        if not told:
+            return
         try:
             with socket.create_connection(self._place, timeout=TIMEOUT) as server:
                 server.sendall(told.encode())

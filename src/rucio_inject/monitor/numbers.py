@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -92,8 +92,12 @@ class Numbers:
 class Tally:
     """An onlooker that adds up what the ledger does not tell at a glance."""
 
-    def __init__(self, campaign: str) -> None:
+    def __init__(
+        self, campaign: str, counted: Callable[[], Sequence[f.RSECounted]] = tuple
+    ) -> None:
+        """`counted` gives the last counts of RSEs that are on record."""
         self._campaign = campaign
+        self._counted = counted
         self._lock = threading.Lock()
         self._primed = False
         self._rules: dict[str, RuleNow] = {}
@@ -173,7 +177,7 @@ class Tally:
             )
 
     def _prime(self, ledger: Ledger) -> None:
-        """Learn from the record, once, of the rules that were there before we looked."""
+        """Learn from the record, once, of rules and counts that were there before we looked."""
         with self._lock:
             if self._primed:
                 return
@@ -182,7 +186,9 @@ class Tally:
             for rule in ledger.rules()
             if rule.gone_at is None
         }
+        counts = {count.rse: count for count in self._counted()}
         with self._lock:
             if not self._primed:
                 # What was seen since is newer.
                 self._rules, self._primed = {**known, **self._rules}, True
+                self._counts = {**counts, **self._counts}

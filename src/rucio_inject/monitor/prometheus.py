@@ -81,13 +81,15 @@ def _of_rules(all_numbers: Sequence[Numbers]) -> Iterable[Metric]:
 def _of_rses(all_numbers: Sequence[Numbers]) -> Iterable[Metric]:
     files = _gauge("rse_files", "Files on an RSE, by catalogue and by storage.", "rse", "witness")
     size = _gauge("rse_bytes", "Bytes on an RSE, by catalogue and by storage.", "rse", "witness")
+    counted = _gauge("rse_counted_timestamp_seconds", "When an RSE was counted last.", "rse")
     for numbers in all_numbers:
         for rse, count in numbers.counts.items():
+            counted.add_metric((numbers.campaign, rse), count.at.timestamp())
             for witness, usage in (("catalogue", count.catalogue), ("storage", count.storage)):
                 if usage is not None:
                     files.add_metric((numbers.campaign, rse, witness), usage.files)
                     size.add_metric((numbers.campaign, rse, witness), usage.bytes)
-    return files, size
+    return files, size, counted
 
 
 def _of_runs(all_numbers: Sequence[Numbers]) -> Iterable[Metric]:

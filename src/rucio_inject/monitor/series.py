@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -20,6 +21,8 @@ from rucio_inject.whole_files import replacing
 _COUNT = TypeAdapter(RSECounted)
 # No count is longer, in bytes.
 LONGEST_LINE = 4096
+# All RSEs are counted together: of a hundred the last counts are in so many bytes.
+_AT_END = 100 * LONGEST_LINE
 RECOVERY = 10
 # Seconds that a count under way is waited for when the work has ended by an exception.
 GRACE = 0.3
@@ -82,6 +85,23 @@ class Series:
                         hint="remove that line; nothing else rests on it",
                     ) from None
         return [count for count in counts if since is None or count.at >= since]
+
+    def last(self) -> list[RSECounted]:
+        """The last count of each RSE, as far as they are at the end of the file; nothing if it
+        cannot be read: whoever needs all of it tells why."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - _AT_END, 0))
+                lines = file.read().splitlines()
+        except OSError:
+            return []
+        found = {}
+        for line in lines:
+            # The first one may have lost its beginning, and the last one its end.
+            with suppress(ValidationError):
+                count = _COUNT.validate_json(line)
+                found[count.rse] = count
+        return list(found.values())
 
 
 def _moment(line: bytes) -> datetime | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import RunBegun, RunEnded
 from rucio_inject.ledger.fact_json import fact_from
 from rucio_inject.ledger.holder import Holder, is_gone
 from rucio_inject.ledger.look import is_begun, looking
-from rucio_inject.ledger.tables import campaigns, events, leases
+from rucio_inject.ledger.tables import events, leases
 from rucio_inject.ledger.working_set import RUN
 from rucio_inject.ports import Clock
 
@@ -38,38 +37,40 @@ class History:
         return self.ended is None or self.ended.code == _INTERRUPTED
 
 
-def living_holder(campaign: Campaign, clock: Clock) -> str | None:
-    """Who holds the ledger and is, as far as can be told, at work. None also if it cannot be
-    asked: whoever opens it then is told why."""
-    theirs = select(leases).join(campaigns).where(campaigns.c.name == campaign.campaign)
-    try:
-        if not is_begun(campaign):
-            return None
-        with (
-            looking(campaign.ledger_place, campaign.campaign, clock) as look,
-            look.database.reading() as connection,
-        ):
-            row = connection.execute(theirs).first()
-    except LedgerError:
-        return None
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a ledger tells of a campaign's runs: the last one, and who holds the ledger and is, as
+    far as can be told, at work."""
+
+    last: History
+    holder: str | None = None
+
+
+def on_record(campaign: Campaign, clock: Clock) -> Record:
+    """Ask the ledger. LedgerError if it cannot be asked now."""
+    if not is_begun(campaign):
+        return Record(History())
+    place, name = campaign.ledger_place, campaign.campaign
+    with looking(place, name, clock) as look, look.database.reading() as connection:
+        holder = _living_holder(connection, look.number, clock)
+        return Record(_history(connection, look.number), holder)
+
+
+def _living_holder(connection: Connection, campaign: int, clock: Clock) -> str | None:
+    row = connection.execute(select(leases).where(leases.c.campaign == campaign)).first()
     if row is None or row.expires_at < (clock.now() - _EPOCH) // timedelta(microseconds=1):
         return None
     found = Holder(row.holder, row.place, row.process)
     return None if is_gone(found) else found.name
 
 
-def history(campaign: Campaign, clock: Clock) -> History:
-    """What is on record of the last run. LedgerError if that cannot be known now."""
-    if not is_begun(campaign):
-        return History()
-    place, name = campaign.ledger_place, campaign.campaign
-    with looking(place, name, clock) as look, look.database.reading() as connection:
-        rows = connection.execute(
-            select(events.c.kind, events.c.fact)
-            .where(events.c.campaign == look.number, events.c.subject == RUN)
-            .order_by(events.c.id.desc())
-            .limit(_LOOKED_AT)
-        ).all()
+def _history(connection: Connection, campaign: int) -> History:
+    rows = connection.execute(
+        select(events.c.kind, events.c.fact)
+        .where(events.c.campaign == campaign, events.c.subject == RUN)
+        .order_by(events.c.id.desc())
+        .limit(_LOOKED_AT)
+    ).all()
     ended: RunEnded | None = None
     for kind, text in rows:
         fact = fact_from(kind, text)

@@ -40,7 +40,8 @@ class Outlet(Protocol):
 
 
 class Outlets:
-    """An onlooker that passes facts on to outlets, and a context manager around a run."""
+    """An onlooker that passes facts on to outlets, and a context manager around a run. Each outlet
+    has a thread of its own: none waits for another one's server."""
 
     def __init__(
         self,
@@ -50,33 +51,46 @@ class Outlets:
         complain: Callable[[str], None],
     ) -> None:
         self._sinks = sinks
-        self._pipes = [_Pipe(outlet, clock, complain) for outlet in outlets]
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="outlets", daemon=True)
+        pipes = [_Pipe(outlet, clock, complain) for outlet in outlets]
+        self._threads = [
+            threading.Thread(target=self._run, args=(pipe,), name="outlet", daemon=True)
+            for pipe in pipes
+        ]
 
     def record(self, facts: Sequence[Fact]) -> None:
         """See `ports.FactSink`."""
         for sink in self._sinks:
             sink.record(facts)
 
+    def begin(self) -> Self:
+        """Begin to send."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def end(self) -> None:
+        """Let a last time be sent, and then no more."""
+        self._ended.set()
+
+    def join(self) -> None:
+        """Wait until that is done."""
+        for thread in self._threads:
+            thread.join()
+
     def __enter__(self) -> Self:
         """Begin to send."""
-        if self._pipes:
-            self._thread.start()
-        return self
+        return self.begin()
 
     def __exit__(self, *_: object) -> None:
         """Send a last time."""
-        self._ended.set()
-        if self._pipes:
-            self._thread.join()
-        for pipe in self._pipes:
-            pipe.pump(last=True)
+        self.end()
+        self.join()
 
-    def _run(self) -> None:
+    def _run(self, pipe: _Pipe) -> None:
         while not self._ended.wait(PULSE):
-            for pipe in self._pipes:
-                pipe.pump()
+            pipe.pump()
+        pipe.pump(last=True)
 
 
 class _Pipe:
@@ -90,7 +104,7 @@ class _Pipe:
         self._next = clock.monotonic()
 
     def pump(self, *, last: bool = False) -> None:
-        """Send what is due, unless it failed a moment ago."""
+        """Send what is due, unless it failed a moment ago; `last` whatever happened."""
         if not last and self._clock.monotonic() < self._next:
             return
         try:
@@ -136,9 +150,15 @@ def make_notifier(
 
 
 def make_outlets(
-    campaign: Campaign, ledger: Ledger, clock: Clock, complain: Callable[[str], None]
+    campaign: Campaign,
+    ledger: Ledger,
+    clock: Clock,
+    complain: Callable[[str], None],
+    *,
+    serving: bool = False,
 ) -> Outlets:
-    """All outlets that a campaign has, for a run that holds its ledger."""
+    """All outlets that a campaign has, for a run that holds its ledger. `serving`: a service began
+    the run, and has those of `make_service_outlets`."""
     tally = Tally(campaign.campaign)
     notifier = make_notifier(campaign, clock, complain)
     sinks: list[FactSink] = [tally]
@@ -150,9 +170,8 @@ def make_outlets(
     if notifier is not None:
         sinks.append(notifier)
         outlets.append(notifier)
-    if (graphite := campaign.metrics.graphite) is not None:
-        place, every = place_parts(graphite.server), graphite.interval
-        outlets.append(GraphiteOutlet(place, graphite.prefix, every, numbers, clock))
+    if not serving:
+        outlets += _graphite(campaign, lambda: [numbers()], clock)
     if (search := campaign.metrics.opensearch) is not None:
         documents = OpenSearchOutlet(
             search.url, search.index, campaign.campaign, fact_text, _sign_in(search)
@@ -166,6 +185,29 @@ def make_outlets(
             outlets.append(_Textfile(path, numbers))
     # Nobody needs numbers that nobody is sent.
     return Outlets(sinks if outlets else [], outlets, clock, complain)
+
+
+def make_service_outlets(
+    campaign: Campaign,
+    notifier: Notifier | None,
+    numbers: Callable[[], Sequence[Numbers]],
+    clock: Clock,
+    complain: Callable[[str], None],
+) -> Outlets:
+    """What a service sends of a campaign, whether a run goes on or not: what only the service knows
+    of its runs, and to Graphite what it shows to Prometheus."""
+    told = [notifier] if notifier is not None else []
+    return Outlets([], [*told, *_graphite(campaign, numbers, clock)], clock, complain)
+
+
+def _graphite(
+    campaign: Campaign, numbers: Callable[[], Sequence[Numbers]], clock: Clock
+) -> list[Outlet]:
+    graphite = campaign.metrics.graphite
+    if graphite is None:
+        return []
+    place, every = place_parts(graphite.server), graphite.interval
+    return [GraphiteOutlet(place, graphite.prefix, every, numbers, clock)]
 
 
 def _sign_in(search: OpenSearch) -> Callable[[], tuple[str, str]] | None:

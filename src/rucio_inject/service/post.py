@@ -11,10 +11,11 @@ from rucio_inject.campaign.schema import Campaign
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
 from rucio_inject.monitor.numbers import Tally
+from rucio_inject.monitor.series import Series
 from rucio_inject.notify.notifier import Notifier
 from rucio_inject.ports import Clock
 from rucio_inject.ports.board import LastRun, Phase, Posted
-from rucio_inject.service.history import History
+from rucio_inject.service.history import History, Record
 from rucio_inject.service.timetable import Timetable
 from rucio_inject.service.worker import Worker
 
@@ -35,12 +36,9 @@ class Surround(Protocol):
         """Begin a run. OSError if there is no room for another process."""
         ...
 
-    def history(self) -> History:
-        """How the last run went. LedgerError if that cannot be known now."""
-        ...
-
-    def holder(self) -> str | None:
-        """Who holds the ledger, if anybody still at work does."""
+    def record(self) -> Record | None:
+        """What the ledger tells of the campaign's runs; None as long as it has not answered, and
+        the next step looks again. LedgerError if it cannot be asked now."""
         ...
 
 
@@ -71,7 +69,8 @@ class Post:
         """`tell` is shown all facts of the campaign's runs, from whichever thread."""
         assert campaign.schedule is not None
         self.campaign = campaign
-        self.tally = Tally(campaign.campaign)
+        self._series = campaign.output_folder / "counts.jsonl"
+        self.tally = Tally(campaign.campaign, Series(self._series).last)
         self.notifier = notifier
         self.trouble: str | None = None
         """Why nothing can be begun now, if it cannot."""
@@ -81,6 +80,7 @@ class Post:
         self._tell = tell
         # Ticks after this moment are due; None until the ledger could be asked.
         self._since: datetime | None = None
+        self._begun_at: datetime | None = None
         self._again: float | None = None
         self._failures = 0
         self._look_at = clock.monotonic()
@@ -114,8 +114,8 @@ class Post:
 
     @property
     def waiting_since(self) -> float:
-        """Since when no run of it has been begun, in seconds since 1970."""
-        return self._since.timestamp() if self._since is not None else 0.0
+        """Since when no run of it has been begun, in seconds since 1970; 0 if none ever was."""
+        return self._begun_at.timestamp() if self._begun_at is not None else 0.0
 
     def posted(self) -> Posted:
         """As it stands on the board."""
@@ -124,7 +124,7 @@ class Post:
         return Posted(
             name=campaign.campaign,
             ledger=campaign.ledger_place,
-            series=campaign.output_folder / "counts.jsonl",
+            series=self._series,
             highlight=campaign.monitor.highlight,
             phase=self._phase(),
             schedule=campaign.schedule.in_words(),
@@ -178,39 +178,42 @@ class Post:
         """Ask the ledger when the last run was."""
         if self._clock.monotonic() < self._look_at:
             return
-        found = self._last_run()
+        found = self._record()
         if found is None:
             return
         self.trouble = None
-        now = self._clock.now()
-        self._since = found.begun_at or now
+        now, last = self._clock.now(), found.last
+        self._since, self._begun_at = last.begun_at or now, last.begun_at
         schedule = self.campaign.schedule
         # One that never ran begins at once, unless it is to run at certain hours.
-        first = found.begun_at is None and schedule is not None and schedule.every is not None
-        if first or found.cut_off:
+        first = last.begun_at is None and schedule is not None and schedule.every is not None
+        if first or last.cut_off:
             self._again = self._clock.monotonic()
 
-    def _last_run(self) -> History | None:
-        """What is on record of it; None, and why in `trouble`, if that cannot be known now."""
+    def _record(self) -> Record | None:
+        """What is on record of its runs; None if that is not known yet, or, with the reason in
+        `trouble`, cannot be known now."""
         try:
-            return self._surround.history()
+            found = self._surround.record()
         except LedgerError as error:
-            self.trouble = error.message
-            return None
-        finally:
-            # From when it was given up: while one is waited for, no other campaign has its turn.
-            self._look_at = self._clock.monotonic() + LOOK_AGAIN
+            self.trouble, found = error.message, None
+        else:
+            if found is None:
+                return None
+        self._look_at = self._clock.monotonic() + LOOK_AGAIN
+        return found
 
     def _begin(self) -> None:
         if self._clock.monotonic() < self._look_at and (self._elsewhere or self.trouble):
             return
-        holder = self._surround.holder()
-        self._elsewhere = holder is not None
-        self._look_at = self._clock.monotonic() + LOOK_AGAIN
-        if holder is not None:
-            self.trouble = f"its ledger is held by {holder}"
+        found = self._record()
+        if found is None:
             return
-        if self._began_elsewhere():
+        self._elsewhere = found.holder is not None
+        if found.holder is not None:
+            self.trouble = f"its ledger is held by {found.holder}"
+            return
+        if self._began_elsewhere(found.last):
             return
         now = self._clock.now()
         since, self._since, self._ended = self._since, now, None
@@ -222,18 +225,16 @@ class Post:
             return
         self.trouble, self._again = None, None
         self._run = _Run(worker, now, self._clock.monotonic())
+        self._begun_at = now
 
-    def _began_elsewhere(self) -> bool:
+    def _began_elsewhere(self, last: History) -> bool:
         """Whether another service, or a person, was quicker: then the tick is theirs."""
-        found = self._last_run()
-        if found is None:
-            return True
         assert self._since is not None
-        theirs = found.begun_at
+        theirs = last.begun_at
         # One from the future began before somebody put the clock back.
-        if theirs is None or not self._since < theirs <= self._clock.now() or found.cut_off:
+        if theirs is None or not self._since < theirs <= self._clock.now() or last.cut_off:
             return False
-        self._since, self._again = theirs, None
+        self._since, self._begun_at, self._again = theirs, theirs, None
         return True
 
     def _told(self, facts: Sequence[Fact]) -> None:

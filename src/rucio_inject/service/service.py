@@ -6,23 +6,23 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
+from rucio_inject.apart import Asked, Asking, apart
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import InjectError, LedgerError, UsageError
+from rucio_inject.domain.errors import InjectError, UsageError
 from rucio_inject.domain.facts import Fact
-from rucio_inject.ledger.look import is_begun
 from rucio_inject.ledger.retry import retry_files
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.monitor import prometheus
-from rucio_inject.monitor.numbers import Numbers
-from rucio_inject.notify.notifier import Notifier
 from rucio_inject.ports import Bell, Clock
 from rucio_inject.ports.board import Health, Listener, Posted
-from rucio_inject.service.history import History, history, living_holder
-from rucio_inject.service.outlets import make_notifier
+from rucio_inject.service.census import Census
+from rucio_inject.service.history import Record, on_record
+from rucio_inject.service.outlets import Outlets, make_notifier, make_service_outlets
 from rucio_inject.service.post import Post
 from rucio_inject.service.worker import Worker
 
@@ -43,6 +43,7 @@ class _File:
     path: Path
     changed: float | None = None
     post: Post | None = None
+    outlets: Outlets | None = None
     problem: str | None = None
 
 
@@ -59,17 +60,14 @@ class _Snapshot:
 class _Surround:
     path: Path
     campaign: Campaign
-    clock: Clock
     begin: Hire
+    asked: Asked[Record]
 
     def hire(self, told: Told) -> Worker:
         return self.begin(self.path, self.campaign, told)
 
-    def history(self) -> History:
-        return history(self.campaign, self.clock)
-
-    def holder(self) -> str | None:
-        return living_holder(self.campaign, self.clock)
+    def record(self) -> Record | None:
+        return self.asked.answer()
 
 
 class Service:
@@ -78,7 +76,7 @@ class Service:
     A campaign file that cannot be used, a ledger or a lake that is away concern that campaign
     alone. Files are read again when they have changed.
 
-    One thread steps, and may wait for a ledger that is away; whoever reads never waits for it.
+    One thread steps, and waits for nobody: each ledger is asked in a thread of its own.
     """
 
     def __init__(
@@ -90,15 +88,19 @@ class Service:
         *,
         at_once: int,
         complain: Callable[[str], None],
+        asking: Asking = apart,
     ) -> None:
         """`load` raises InjectError for a file that is no campaign; `hire` begins a run; `at_once`:
-        runs of several campaigns. `complain` is told what goes wrong with one of them."""
+        runs of several campaigns. `complain` is told what goes wrong with one of them; `asking` is
+        how ledgers are asked."""
         self._files = [_File(path) for path in files]
         self._load = load
         self._hire = hire
         self._clock = clock
         self._at_once = at_once
         self._complain = complain
+        self._asking = asking
+        self._census = Census(clock, asking)
         self._listeners: Sequence[Listener] = ()
         self._listening = threading.Lock()
         self._snapshot = _Snapshot()
@@ -121,11 +123,6 @@ class Service:
         """The campaigns that can be run."""
         return [file.post for file in self._files if file.post is not None]
 
-    @property
-    def notifiers(self) -> Sequence[Notifier]:
-        """Who tells people."""
-        return [post.notifier for post in self.posts if post.notifier is not None]
-
     def start(self) -> Self:
         """Read the campaign files. UsageError if none can be used."""
         self._read_files()
@@ -134,6 +131,14 @@ class Service:
             problems = "; ".join(file.problem or "" for file in self._files)
             raise UsageError(f"no campaign can be run: {problems}")
         return self
+
+    def close(self) -> None:
+        """Send a last time what people and Graphite are to be told."""
+        outlets = [file.outlets for file in self._files if file.outlets is not None]
+        for outlet in outlets:
+            outlet.end()
+        for outlet in outlets:
+            outlet.join()
 
     def run(self, bell: Bell) -> int:
         """Work until asked to stop, and until what goes on has come to its end; the number of runs
@@ -160,8 +165,6 @@ class Service:
         # Who has waited longest comes first.
         posts = sorted(self.posts, key=lambda post: post.waiting_since)
         for post in posts:
-            # Each may wait for a ledger: many that are away are not a scheduler that is stuck.
-            self._seen_at = self._clock.monotonic()
             post.step(room=sum(other.busy for other in posts) < self._at_once)
             self._mention(post)
         self._publish()
@@ -229,19 +232,7 @@ class Service:
 
     def metrics(self) -> str:
         """See the port."""
-        return prometheus.text(self._numbers)
-
-    def _numbers(self) -> list[Numbers]:
-        """Of every campaign whose ledger can be read now."""
-        found = []
-        for post in self.posts:
-            campaign = post.campaign
-            place, name = campaign.ledger_place, campaign.campaign
-            with suppress(LedgerError):
-                if is_begun(campaign):
-                    with SqlLedger(place, name, clock=self._clock, reading=True) as ledger:
-                        found.append(post.tally.numbers(ledger, next_run=post.next_tick))
-        return found
+        return prometheus.text(lambda: self._census.numbers(self.posts))
 
     def _mention(self, post: Post) -> None:
         """Complain once of each trouble of a campaign."""
@@ -277,14 +268,24 @@ class Service:
         file.problem = None
         if file.post is not None and file.post.campaign == campaign:
             return
-        surround = _Surround(file.path, campaign, self._clock, self._hire)
+        self._take_up(file, campaign)
+
+    def _take_up(self, file: _File, campaign: Campaign) -> None:
+        asked = Asked(partial(on_record, campaign, self._clock), self._clock, self._asking)
+        surround = _Surround(file.path, campaign, self._hire, asked)
 
         def tell(facts: Sequence[Fact]) -> None:
             for listener in self._listeners:
                 listener(campaign.campaign, facts)
 
         notifier = make_notifier(campaign, self._clock, self._complain)
-        file.post = Post(campaign, surround, self._clock, tell, notifier)
+        post = Post(campaign, surround, self._clock, tell, notifier)
+        if file.outlets is not None:
+            # What they have to tell yet they send by themselves.
+            file.outlets.end()
+        numbers = partial(self._census.numbers, [post])
+        outlets = make_service_outlets(campaign, notifier, numbers, self._clock, self._complain)
+        file.post, file.outlets = post, outlets.begin()
 
     def _refuse(self, file: _File, campaign: Campaign) -> None:
         if campaign.schedule is None:

@@ -24,7 +24,7 @@ from rucio_inject.domain.facts import RSECounted
 from rucio_inject.factory import Folders
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.monitor.series import Series
-from rucio_inject.service.history import history, living_holder
+from rucio_inject.service.history import on_record
 from rucio_inject.testing.contracts.ledger import FILE, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.whole_files import partial_name
@@ -117,7 +117,7 @@ def test_a_run_that_fails_is_told_and_the_next_one_that_does_not(
         ):
             raise CatalogueUnavailable("Rucio is away")
         clock.advance(3600)
-        past = history(wanted, clock)
+        past = on_record(wanted, clock).last
         assert past.ended is not None
         assert (past.ended.code, past.ended.words) == (5, "Rucio is away")
     assert len(hook.got) == 1
@@ -134,7 +134,7 @@ def test_a_run_that_fails_is_told_and_the_next_one_that_does_not(
         around.record.code, around.record.words = ExitCode.DONE, "done"
     assert len(hook.got) == 2
     assert "is well again" in hook.got[1]
-    assert not history(wanted, clock).cut_off
+    assert not on_record(wanted, clock).last.cut_off
     assert 'state="GONE"} 1.0' in prom.read_text()
 
 
@@ -143,9 +143,10 @@ def test_a_run_that_was_killed_is_seen_on_record(tmp_path: Path, clock: FakeCloc
     with opened(wanted, clock) as ledger:
         ledger.record([f.RunBegun(at=clock.now(), process="process 1")])
         # The lease is held by this process, which is at work.
-        assert living_holder(wanted, clock) is not None
-    assert history(wanted, clock).cut_off
-    assert living_holder(wanted, clock) is None
+        assert on_record(wanted, clock).holder is not None
+    left = on_record(wanted, clock)
+    assert left.last.cut_off
+    assert left.holder is None
 
 
 def test_a_run_that_cannot_begin_is_late(tmp_path: Path, hook: Hook, clock: FakeClock) -> None:
@@ -176,7 +177,7 @@ def test_counts_that_cannot_be_thinned_are_told_and_fail_no_run(
     ):
         around.record.code, around.record.words = ExitCode.DONE, "done"
     assert "old counts are kept: Is a directory" in capsys.readouterr().err
-    past = history(wanted, clock)
+    past = on_record(wanted, clock).last
     assert past.ended is not None
     assert past.ended.code == 0
     assert counts.read_bytes() == before

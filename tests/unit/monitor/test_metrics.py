@@ -109,7 +109,8 @@ def test_a_graphite_server_gets_lines(numbers: Numbers) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         clock = FakeClock()
         port = server.getsockname()[1]
-        outlet = GraphiteOutlet(("127.0.0.1", port), "pic", 60, lambda: numbers, clock)
+        known: list[Numbers] = [numbers]
+        outlet = GraphiteOutlet(("127.0.0.1", port), "pic", 60, lambda: known, clock)
         outlet.pump()
         clock.advance(60)
         outlet.pump()
@@ -118,6 +119,9 @@ def test_a_graphite_server_gets_lines(numbers: Numbers) -> None:
             told = read.read().splitlines()
     assert len(told) == len(list(names(numbers)))
     assert all(line.split()[2] == "1772366460" for line in told)
+    known.clear()
+    outlet.pump(last=True)
+    known.append(numbers)
     with pytest.raises(NotDelivered, match=rf"Graphite at 127.0.0.1:{port} cannot be reached"):
         outlet.pump(last=True)
 
@@ -138,6 +142,7 @@ def test_prometheus_reads_it(numbers: Numbers) -> None:
     assert found_["rucio_inject_locks", "PIC-DCACHE", "STUCK"] == 3
     assert found_["rucio_inject_rse_bytes", "PIC-DCACHE", "storage"] == 600
     assert ("rucio_inject_rse_bytes", "INFN-NA-DPM", "storage") not in found_
+    assert found_["rucio_inject_rse_counted_timestamp_seconds", "PIC-DCACHE"] == NOON.timestamp()
     assert found_["rucio_inject_run_exit_code",] == 7
     assert found_["rucio_inject_running",] == 0
     assert found_["rucio_inject_runs_total", "7"] == 1

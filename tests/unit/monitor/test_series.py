@@ -56,6 +56,16 @@ def test_counting_goes_on_after_a_cut(path: Path) -> None:
         assert COUNTS[2] in Series(path).read()
 
 
+def test_the_last_counts_are_found_at_the_end(path: Path) -> None:
+    assert Series(path.with_name("none")).last() == []
+    assert Series(path).last() == [COUNTS[2]]
+    other = RSECounted(at=NOON, rse="B", catalogue=None, storage=Usage(1, 1))
+    Series(path).append([*COUNTS * 3000, other])
+    assert Series(path).last() == [COUNTS[2], other]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert Series(path).last() == [COUNTS[2], other], "it lacks nothing but its end"
+
+
 def test_damage_in_the_middle_is_not_passed_over(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"{\n" + lines[2])

@@ -12,7 +12,7 @@ from rucio_inject.campaign.schema import Campaign
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
 from rucio_inject.ports.board import Phase
-from rucio_inject.service.history import History
+from rucio_inject.service.history import History, Record
 from rucio_inject.service.post import AGAIN, Post
 from rucio_inject.testing.fake_clock import FakeClock
 
@@ -68,7 +68,7 @@ class Scene:
         self.clock = FakeClock(NOON)
         self.past = past or History()
         self.held: str | None = None
-        self.ledger_is_away = False
+        self.ledger_is_away = self.ledger_is_silent = False
         self.patience = 0.0
         self.asked = 0
         self.full = False
@@ -101,17 +101,13 @@ class Scene:
         self.begun.append(self.clock.now())
         return self.runs[-1]
 
-    def history(self) -> History:
+    def record(self) -> Record | None:
         """See `Surround`."""
         self.asked += 1
         if self.ledger_is_away:
             self.clock.advance(self.patience)
             raise LedgerError("the ledger is away")
-        return self.past
-
-    def holder(self) -> str | None:
-        """See `Surround`."""
-        return self.held
+        return None if self.ledger_is_silent else Record(self.past, self.held)
 
     def steps(self, seconds: float, *, each: float = 5.0, room: bool = True) -> None:
         """Let time pass as the service does."""
@@ -362,3 +358,21 @@ def test_a_ledger_that_does_not_answer_leaves_others_their_turns(known: bool) ->
     scene.ledger_is_away = False
     scene.steps(15)
     assert len(scene.runs) == 1 + known
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_not_answered_yet_is_looked_for_at_each_step(known: bool) -> None:
+    scene = Scene("1h")
+    if known:
+        scene.steps(10)
+        scene.runs[0].ends(0)
+        scene.steps(10)
+    scene.ledger_is_silent = True
+    scene.clock.advance(HOUR)
+    scene.asked = 0
+    scene.steps(5, each=0.5)
+    assert scene.asked == 10
+    assert (scene.post.busy, scene.post.trouble, scene.post.known) == (False, None, known)
+    scene.ledger_is_silent = False
+    scene.steps(0.5, each=0.5)
+    assert scene.post.busy

@@ -6,13 +6,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from rucio_inject.apart import PATIENCE, Asked, Asking, apart
 from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.main import cli
@@ -20,10 +23,12 @@ from rucio_inject.cli.serve import Command
 from rucio_inject.clock import PipeBell
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import LedgerError, UsageError
+from rucio_inject.domain.errors import LedgerError, LedgerUnavailable, UsageError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
+from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.ports.board import Health, Phase
+from rucio_inject.monitor.series import Series
+from rucio_inject.ports.board import Phase
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.service.events import EventServer, scopes
 from rucio_inject.service.service import Service
@@ -31,6 +36,16 @@ from rucio_inject.testing.contracts.ledger import FILE, NOON, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
 
 Told = Callable[[Sequence[Fact]], None]
+
+
+def answered_at_once(question: Callable[[], Any]) -> Future[Any]:
+    """Ask in this thread."""
+    answer: Future[Any] = Future()
+    try:
+        answer.set_result(question())
+    except LedgerError as error:
+        answer.set_exception(error)
+    return answer
 
 
 class FakeRun:
@@ -87,7 +102,7 @@ class Scene:
         self.runs.setdefault(campaign.campaign, []).append((run, told))
         return run
 
-    def service(self, *files: Path, at_once: int = 4) -> Service:
+    def service(self, *files: Path, at_once: int = 4, asking: Asking = answered_at_once) -> Service:
         """A service that has begun."""
         return Service(
             files,
@@ -96,6 +111,7 @@ class Scene:
             self.clock,
             at_once=at_once,
             complain=self.complaints.append,
+            asking=asking,
         ).start()
 
     def steps(self, service: Service, seconds: float) -> bool:
@@ -164,6 +180,18 @@ def test_so_many_at_once_and_who_waited_longest_first(scene: Scene) -> None:
     assert waiting in scene.runs
 
 
+def test_one_at_once_is_one_after_the_other_however_often_they_are_due(scene: Scene) -> None:
+    service = scene.service(*(scene.write(name, "1s") for name in ("a", "b", "c")), at_once=1)
+    order = []
+    for _ in range(9):
+        scene.steps(service, 3)
+        (name,) = [name for name, runs in scene.runs.items() if runs[-1][0].code is None]
+        order.append(name)
+        scene.runs[name][-1][0].code = 0
+    assert order[:3] * 3 == order
+    assert sorted(order[:3]) == ["a", "b", "c"]
+
+
 def test_draining_waits_and_killing_does_not(scene: Scene) -> None:
     service = scene.service(scene.write("a"))
     scene.steps(service, 5)
@@ -212,58 +240,109 @@ def test_listeners_are_shown_facts_and_numbers_are_made_of_them(scene: Scene) ->
     assert 'campaign="b"' not in text
 
 
-def test_a_ledger_that_does_not_answer_holds_up_no_reader(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """The URL of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        yield f"postgresql://me@{place}/ledgers?connect_timeout=600"
+        # Who is connected still is cut off, so that its thread ends.
+        server.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                server.accept()[0].close()
+
+
+def asking() -> list[threading.Thread]:
+    """Those that wait for the answer of a ledger."""
+    return [thread for thread in threading.enumerate() if thread.name == "asking"]
+
+
+def until(wanted: Callable[[], bool]) -> None:
+    """Wait for other threads."""
+    end = time.monotonic() + 60
+    while not wanted():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_ledger_that_never_answers_holds_up_nobody_else(
+    scene: Scene, black_hole: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = scene.service(scene.write("a"), scene.write("b"))
-    scene.steps(service, 5)
-    for runs in scene.runs.values():
-        runs[0][0].code = 0
-    scene.steps(service, 5)
-    asked, answer = threading.Event(), threading.Event()
+    away, good = scene.write("a", more=f"ledger: {black_hole}\n"), scene.write("b")
+    service = scene.service(away, good, asking=apart)
 
-    def stuck(*_: object) -> None:
-        asked.set()
-        assert answer.wait(60)
+    def good_runs() -> bool:
+        service.step()
+        return "b" in scene.runs
 
-    monkeypatch.setattr("rucio_inject.service.service.living_holder", stuck)
-    scene.clock.advance(2 * 3600)
-    stepping = threading.Thread(target=service.step)
-    stepping.start()
-
-    def read() -> tuple[Health, Health, list[str]]:
-        service.subscribe(lambda *_: None)()
-        names = [posted.name for posted in service.campaigns()]
-        return service.health(), service.ready(), names
-
-    with ThreadPoolExecutor(1) as readers:
-        try:
-            assert asked.wait(60)
-            scene.clock.advance(100)
-            health, ready, names = readers.submit(read).result(timeout=10)
-        finally:
-            answer.set()
-            stepping.join()
-    assert not health.ok
-    assert health.checks == {"scheduler": "silent for 100 s", "a": "waiting", "b": "waiting"}
-    assert (ready.ok, names) == (True, ["a", "b"])
+    until(good_runs)
+    # The other one is waited for still.
+    until(lambda: len(asking()) == 1)
+    place = scene.folder / "b" / "b.db"
+    with SqlLedger(place, "b", clock=scene.clock) as ledger:
+        ledger.record([begun()])
+    monkeypatch.setattr("rucio_inject.service.census.PATIENCE", 2.0)
+    for _ in range(2):
+        text = service.metrics()
+        assert 'rucio_inject_cycle{campaign="b"} 1.0' in text
+        assert 'campaign="a"' not in text
+    # One question of the scheduler's, and one for all who look.
+    until(lambda: len(asking()) == 2)
+    assert (service.ready().ok, service.health().ok) == (False, True)
+    scene.steps(service, PATIENCE + 1)
+    assert "its ledger has not answered for 1" in service.health().checks["a"]
+    assert service.health().ok
+    service.ask_to_stop()
+    scene.runs["b"][0][0].code = 130
+    assert not scene.steps(service, 1)
+    assert len(asking()) == 2, "nobody has waited for it"
 
 
-def test_many_ledgers_that_are_away_are_not_a_service_that_is_stuck(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = scene.service(*(scene.write(name) for name in "abcde"))
-    well: list[bool] = []
+def test_an_answer_that_comes_too_late_is_asked_for_again() -> None:
+    clock, questions = FakeClock(), list[Future[str]]()
 
-    def away(*_: object) -> None:
-        scene.clock.advance(20)
-        well.append(service.health().ok)
-        raise LedgerError("the ledger is away")
+    def ask(question: Callable[[], str]) -> Future[str]:
+        questions.append(Future())
+        return questions[-1]
 
-    monkeypatch.setattr("rucio_inject.service.service.history", away)
-    scene.steps(service, 1)
-    assert well == [True] * 5
-    assert service.health().checks["e"] == "the ledger is away"
+    asked: Asked[str] = Asked(str, clock, ask)
+    assert asked.answer() is None
+    clock.advance(PATIENCE)
+    with pytest.raises(LedgerUnavailable, match="has not answered for 15 s"):
+        asked.answer()
+    questions[0].set_result("long ago")
+    assert asked.answer() is None
+    questions[1].set_result("now")
+    assert asked.answer() == "now"
+    assert asked.answer() is None
+    questions[2].set_exception(LedgerError("it is away"))
+    with pytest.raises(LedgerError, match="it is away"):
+        asked.answer()
+    assert len(questions) == 3
+
+
+def test_between_runs_graphite_gets_what_prometheus_is_shown(scene: Scene) -> None:
+    counted = f.RSECounted(at=NOON, rse="A", catalogue=Usage(3, 30), storage=Usage(2, 20))
+    with socket.create_server(("127.0.0.1", 0)) as graphite:
+        graphite.settimeout(60)
+        server = f"127.0.0.1:{graphite.getsockname()[1]}"
+        more = f"metrics: {{graphite: {{server: '{server}', interval: 10s}}}}\n"
+        service = scene.service(scene.write("a", "0 0 1 1 *", more))
+        with SqlLedger(scene.folder / "a" / "a.db", "a", clock=scene.clock) as ledger:
+            ledger.record([begun()])
+        # Of an earlier service's run.
+        Series(scene.folder / "a" / "counts.jsonl").append([counted])
+        scene.steps(service, 20)
+        assert not scene.runs
+        connection, _ = graphite.accept()
+        with connection, connection.makefile() as read:
+            told = {line.split()[0].partition(".rucio")[2]: line.split()[1] for line in read}
+        service.close()
+    assert told["_inject.a.rse.a.storage.files"] == "2"
+    assert told[".usage.a.total_bytes_used"] == "30"
+    shown = service.metrics()
+    assert 'rucio_inject_rse_files{campaign="a",rse="A",witness="storage"} 2.0' in shown
 
 
 def test_retrying_what_was_set_aside(scene: Scene) -> None:
