@@ -12,7 +12,7 @@ from rucio_inject.domain.errors import CatalogueUnavailable, Interrupted
 from rucio_inject.testing.memory_lake import Crash
 
 # A whole run makes fewer checks and calls than these; the tests see to it that they are enough.
-CHECKS, CALLS = 45, 140
+CHECKS, CALLS = 75, 165
 
 
 def undisturbed(folder: Path) -> World:

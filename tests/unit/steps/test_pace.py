@@ -24,10 +24,27 @@ def waits(clock: FakeClock, pace: Pace, left: list[int]) -> list[float]:
 
 
 def test_a_lake_that_does_nothing_is_asked_less_and_less_often(clock: FakeClock) -> None:
-    seconds = waits(clock, Pace(clock, 1e6), [1000] * 30)
+    seconds = waits(clock, Pace(clock, 1e6), [1000] * 60)
     assert seconds[0] == FIRST
     assert seconds == sorted(seconds)
     assert seconds[-1] == LONGEST
+
+
+def test_the_end_is_noticed_after_a_tenth_more_of_the_time(clock: FakeClock) -> None:
+    """Whenever it comes, and however little of it was to be seen."""
+    pace, begun = Pace(clock, 1e6), clock.monotonic()
+    for _ in range(45):
+        asked = clock.monotonic() - begun
+        pace.wait()
+        assert clock.monotonic() - begun - asked <= max(FIRST, asked / 10) + 1e-9
+    assert 60 < asked < 100
+
+
+def test_who_hurries_asks_often_again(clock: FakeClock) -> None:
+    pace = Pace(clock, 1e6)
+    waits(clock, pace, [0] * 60)
+    pace.hurry()
+    assert waits(clock, pace, [0]) == [FIRST]
 
 
 def test_nobody_waits_past_the_deadline(clock: FakeClock) -> None:
