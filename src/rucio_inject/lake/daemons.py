@@ -39,6 +39,10 @@ CREWS: dict[str, tuple[str, ...]] = {
 on its way in or out, is apart. Each runs in one process only: Rucio's workers divide their work by
 who lives beside them, and single passes come and go."""
 
+NICENESS = {"judge": 9, "submitter": 6, "poller": 3}
+"""What is nearer to a file's end goes before what begins with others, and the server's answers
+before all: on few cores the finisher, which has the most to do, would be what waits to the last."""
+
 _END_SECONDS = 5.0
 _log = logging.getLogger("rucio_inject.lake.daemons")
 
@@ -58,7 +62,7 @@ class Supervisor:
         for name, daemons in crews.items():
             ours, theirs = forking.Pipe()
             process = forking.Process(
-                target=_begin, args=(daemons, theirs, [ours, *self._lines]), name=name
+                target=_begin, args=(name, daemons, theirs, [ours, *self._lines]), name=name
             )
             process.start()
             theirs.close()
@@ -110,10 +114,11 @@ class Supervisor:
         write_durably(self._report, (json.dumps(told, indent=2) + "\n").encode())
 
 
-def _begin(daemons: tuple[str, ...], line: Connection, others: list[Connection]) -> None:
+def _begin(crew: str, daemons: tuple[str, ...], line: Connection, others: list[Connection]) -> None:
     """A new process begins: the supervisor's ends of the lines are its alone, or none would end."""
     for other in others:
         other.close()
+    os.nice(NICENESS.get(crew, 0))
     work(daemons, line)
 
 
