@@ -44,9 +44,9 @@ def source_stat(path: Path) -> os.stat_result:
     try:
         found = path.stat()
     except OSError as error:
-        raise _unreadable(path, error.strerror) from error
+        raise unreadable(path, error.strerror) from error
     if not stat.S_ISREG(found.st_mode):
-        raise _unreadable(path, "Is a directory" if stat.S_ISDIR(found.st_mode) else "is no file")
+        raise unreadable(path, "Is a directory" if stat.S_ISDIR(found.st_mode) else "is no file")
     return found
 
 
@@ -54,7 +54,7 @@ def readable_stat(path: Path) -> os.stat_result:
     """The same of a source that may be read, without reading it; SourceUnreadable otherwise."""
     found = source_stat(path)
     if not os.access(path, os.R_OK):
-        raise _unreadable(path, os.strerror(errno.EACCES))
+        raise unreadable(path, os.strerror(errno.EACCES))
     return found
 
 
@@ -82,7 +82,7 @@ def measure_seen(path: Path, write: Write | None = None) -> tuple[Measure, Seen]
             measure = measure_open(file, write, most=before.st_size)
             after = os.fstat(file.fileno())
     except OSError as error:
-        raise _unreadable(path, error.strerror) from error
+        raise unreadable(path, error.strerror) from error
     check_unchanged(path, before, after)
     if measure.size != after.st_size:
         raise changed(path)
@@ -98,7 +98,7 @@ def seen_now(path: Path) -> Seen | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(path, error.strerror) from error
+        raise unreadable(path, error.strerror) from error
 
 
 def measure_open(file: FileIO, write: Write | None = None, *, most: int | None = None) -> Measure:
@@ -159,7 +159,8 @@ def _seen(found: os.stat_result) -> Seen:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _unreadable(path: Path, reason: str | None) -> SourceUnreadable:
+def unreadable(path: Path, reason: str | None) -> SourceUnreadable:
+    """The error of a source that cannot be read."""
     return SourceUnreadable(
         f"cannot read {path}: {reason}",
         hint="check that it is there and that you may read it",

@@ -12,8 +12,8 @@ from typing import Any
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.errors import ReplicaMissing, SignInFailed, StorageError
-from rucio_inject.measuring import Passing
 from rucio_inject.ports import StoredFile
+from rucio_inject.rucio.beside import Beside
 from rucio_inject.rucio.drivers.driver import Driver, Entry
 from rucio_inject.rucio.errors import storage_errors
 from rucio_inject.rucio.posix import LocalFile
@@ -65,21 +65,22 @@ class DrivenAccess:
 
     def get(self, pfn: str, path: Path) -> Measure:
         """Read a replica into a local file. DiskFull if that has no room."""
-        found, passing = self._there(pfn), Passing()
-        with LocalFile(self.doing, path) as copy:
+        found = self._there(pfn)
+        with LocalFile(self.doing, path) as copy, Beside(found.size) as beside:
 
-            def take(block: memoryview) -> None:
-                copy.write(block)
-                passing.update(block)
+            def take(block: bytes) -> None:
+                copy.write(memoryview(block))
+                beside.update(block)
 
             self._fetch(found, take)
-        return passing.measure()
+            return beside.measure()
 
     def measure(self, pfn: str) -> Measure:
         """Read a replica."""
-        passing = Passing()
-        self._fetch(self._there(pfn), passing.update)
-        return passing.measure()
+        found = self._there(pfn)
+        with Beside(found.size) as beside:
+            self._fetch(found, beside.update)
+            return beside.measure()
 
     def checksum(self, pfn: str) -> StoredFile:
         """What the storage tells; read, if it does not."""

@@ -13,7 +13,7 @@ import pytest
 
 from rucio_inject.domain.errors import SignInFailed
 from rucio_inject.rucio.credentials import Credentials
-from rucio_inject.rucio.drivers.driver import patience
+from rucio_inject.rucio.drivers.driver import Entry, patience, walk
 from rucio_inject.rucio.drivers.webdav import WebdavDriver
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
@@ -41,6 +41,8 @@ class Door:
         self.done: list[str] = []
         # How many connections it closes just as somebody asks on them.
         self.closing = 0
+        # Whether it breaks off when a byte is to be written.
+        self.full = False
         # With what a refusal is told.
         self.words = b""
 
@@ -60,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         hasty = to_door and self.command == "PUT" and not door.patient
         if not hasty:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if to_door and self.command == "PROPFIND" and door.status != 301:
+        if door.full and self.command == "PUT" and body:
+            self.close_connection = True
+        elif to_door and self.command == "PROPFIND" and door.status != 301:
             self._tell(404)
         elif to_door:
             self.close_connection = hasty
@@ -218,6 +222,41 @@ def test_what_changes_something_is_asked_once(door: Door, driver: WebdavDriver) 
         driver.remove(door.url.replace("/door", "/pool"))
     assert door.closing == 0
     assert door.done == []
+
+
+def test_a_storage_that_takes_no_byte_is_full(
+    door: Door, driver: WebdavDriver, tmp_path: Path
+) -> None:
+    source, pool = tmp_path / "source", door.url.replace("/door", "/pool")
+    source.write_bytes(b"content")
+    door.full = True
+    with pytest.raises(OSError, match="it is full") as told:
+        driver._put(source, f"{pool}/file", 7)
+    assert told.value.errno == errno.ENOSPC
+    # What was made to find out is gone.
+    assert door.done[-1] == "DELETE /pool/probe-file"
+    door.full, door.done = False, []
+    # Broken off once, and full at no time.
+    door.closing = 1
+    with pytest.raises(ConnectionResetError, match="broke the connection off"):
+        driver._put(source, f"{pool}/file", 7)
+    assert door.files["/pool/probe-file"] == b"?"
+    assert door.done[-2:] == ["DELETE /pool/probe-file", "PUT /pool/file"]
+
+
+def test_a_folder_is_walked_to_its_end() -> None:
+    """The loop that all drivers share."""
+    tree = {"a": ["a/1", "a/b"], "a/b": ["a/b/2", "a/gone"], "a/b/c": []}
+
+    def inside(folder: str) -> Iterator[tuple[Entry, bool]]:
+        if folder == "a/gone":
+            raise FileNotFoundError
+        for name in tree[folder]:
+            yield Entry(name, 1), name in tree or name == "a/gone"
+
+    assert [entry.url for entry in walk("a/", inside)] == ["a/1", "a/b/2"]
+    with pytest.raises(FileNotFoundError):
+        list(walk("a/gone", inside))
 
 
 def test_a_large_file_is_waited_for_longer() -> None:

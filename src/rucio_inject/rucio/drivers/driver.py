@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,24 @@ class Entry:
     modified: datetime | None = None
 
 
+def walk(top: str, inside: Callable[[str], Iterable[tuple[Entry, bool]]]) -> Iterator[Entry]:
+    """Every file below a folder, as `Driver.walk` gives them; `inside` tells what is in one folder,
+    and of each whether it is a folder itself."""
+    top = top.rstrip("/")
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            for entry, is_folder in inside(folder):
+                if is_folder:
+                    waiting.append(entry.url)
+                else:
+                    yield entry
+        except FileNotFoundError:
+            if folder == top:
+                raise
+
+
 class Driver(Protocol):
     """Raises OSError with the errno that says it best: FileNotFoundError, PermissionError,
     FileExistsError, ConnectionError and TimeoutError are told apart, ENOSPC is a full storage.
@@ -45,7 +63,7 @@ class Driver(Protocol):
         through."""
         ...
 
-    def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
+    def fetch(self, url: str, size: int, write: Callable[[bytes], object]) -> None:
         """Read a file to its end; each block goes to `write`."""
         ...
 

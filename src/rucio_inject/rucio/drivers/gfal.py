@@ -16,7 +16,7 @@ import gfal2
 from rucio_inject.domain.checksum import Measure, normalise_adler32
 from rucio_inject.measuring import check_unchanged, measure_file, source_stat
 from rucio_inject.rucio.credentials import Credentials
-from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience
+from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
 
 _READ = 1 << 20
 
@@ -80,14 +80,14 @@ class GfalDriver:
         check_unchanged(source, before, source_stat(source))
         return measure
 
-    def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
+    def fetch(self, url: str, size: int, write: Callable[[bytes], object]) -> None:
         """See the port."""
         came = 0
         try:
             file = self._context().open(url, "r")
             while block := file.read_bytes(_READ):
                 came += len(block)
-                write(memoryview(block))
+                write(bytes(block))
         except gfal2.GError as error:
             raise _told(error) from error
         if came < size:
@@ -114,21 +114,12 @@ class GfalDriver:
 
     def walk(self, url: str) -> Iterator[Entry]:
         """See the port."""
-        waiting = [url.rstrip("/")]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                for name, found in self._entries(folder):
-                    place = f"{folder}/{name}"
-                    if stat.S_ISDIR(found.st_mode):
-                        waiting.append(place)
-                    else:
-                        moment = datetime.fromtimestamp(found.st_mtime, UTC)
-                        yield Entry(place, found.st_size, moment)
-            except FileNotFoundError:
-                if folder == url.rstrip("/"):
-                    raise
-                continue
+        return walk(url, self._inside)
+
+    def _inside(self, folder: str) -> Iterator[tuple[Entry, bool]]:
+        for name, found in self._entries(folder):
+            moment = datetime.fromtimestamp(found.st_mtime, UTC)
+            yield Entry(f"{folder}/{name}", found.st_size, moment), stat.S_ISDIR(found.st_mode)
 
     def _entries(self, folder: str) -> Iterator[tuple[str, Any]]:
         """Names and stats in a folder, in one question where the protocol can do that."""

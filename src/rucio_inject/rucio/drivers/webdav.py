@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -20,9 +19,10 @@ from urllib3.exceptions import ProtocolError
 
 from rucio_inject.domain.checksum import Measure, normalise_adler32
 from rucio_inject.domain.errors import SignInFailed
-from rucio_inject.measuring import BLOCK, Passing, changed, check_unchanged, source_stat
+from rucio_inject.measuring import changed, check_unchanged, source_stat
+from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
-from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience
+from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
 
 _ERRNO = {
     401: errno.EACCES,
@@ -70,6 +70,8 @@ class WebdavDriver:
     def send(self, source: Path, url: str, size: int) -> Measure:
         """See the port."""
         before = source_stat(source)
+        if before.st_size != size:
+            raise changed(source)
         if self.look(url) is not None:
             raise FileExistsError(errno.EEXIST, "something lies there already")
         try:
@@ -78,15 +80,18 @@ class WebdavDriver:
             self._make_folder(url.rpartition("/")[0])
             measure = self._put(source, url, size)
         check_unchanged(source, before, source_stat(source))
-        if measure.size != size:
-            raise changed(source)
         return measure
 
     def _put(self, source: Path, url: str, size: int) -> Measure:
         with _Body(source, size) as body:
             try:
-                self._call("PUT", url, data=body if size else b"", seconds=patience(size))
-            except ConnectionError:
+                # An empty body would not be asked for its bytes.
+                data = body if size else b"".join(body)
+                self._call("PUT", url, data=data, seconds=patience(size))
+            except ConnectionError as error:
+                if self._takes_no_byte(url):
+                    words = "it makes a file and takes no byte of it: it is full"
+                    raise OSError(errno.ENOSPC, words) from error
                 # A server that refuses, or sends us elsewhere, may close the connection while the
                 # bytes are sent, and what it said is lost. It tells it again when nothing comes.
                 elsewhere = self._call("PUT", url, data=b"", redirects=False).next
@@ -96,14 +101,32 @@ class WebdavDriver:
                 self._send(elsewhere, patience(size))
             return body.measure()
 
-    def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
+    def _takes_no_byte(self, url: str) -> bool:
+        """Whether a server makes an empty file beside this one and breaks off at its first byte:
+        so does XRootD when it has no room, and says no word."""
+        folder, _, name = url.rpartition("/")
+        beside = f"{folder}/probe-{name}"
+        try:
+            if self._call("PUT", beside, data=b"?", redirects=False).is_redirect:
+                return False
+        except ConnectionError:
+            if self._call("PUT", beside, data=b"", redirects=False).is_redirect:
+                return False
+            full = True
+        else:
+            full = False
+        with suppress(OSError):
+            self.remove(beside)
+        return full
+
+    def fetch(self, url: str, size: int, write: Callable[[bytes], object]) -> None:
         """See the port."""
         headers = {"Accept-Encoding": "identity"}
         came = 0
         with self._errors(), self._call("GET", url, headers=headers, stream=True) as answer:
             for block in answer.iter_content(BLOCK):
                 came += len(block)
-                write(memoryview(block))
+                write(block)
         if came < size:
             raise OSError(errno.EIO, f"only {came} of {size} bytes came")
 
@@ -127,21 +150,13 @@ class WebdavDriver:
 
     def walk(self, url: str) -> Iterator[Entry]:
         """See the port."""
-        waiting = [url.rstrip("/")]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                found = self._found(folder, "1")
-            except FileNotFoundError:
-                if folder == url.rstrip("/"):
-                    raise
-                continue
-            own = urlsplit(folder).path.rstrip("/")
-            for one in found:
-                if one.is_folder and urlsplit(one.entry.url).path.rstrip("/") != own:
-                    waiting.append(one.entry.url)
-                elif not one.is_folder:
-                    yield one.entry
+        return walk(url, self._inside)
+
+    def _inside(self, folder: str) -> Iterator[tuple[Entry, bool]]:
+        own = urlsplit(folder).path.rstrip("/")
+        for one in self._found(folder, "1"):
+            if urlsplit(one.entry.url).path.rstrip("/") != own:
+                yield one.entry, one.is_folder
 
     def _found(self, url: str, depth: str) -> list[_Told]:
         """What a server tells of a file, or of a folder and what is in it."""
@@ -219,6 +234,9 @@ class WebdavDriver:
                 f"the storage does not know us: {words}",
                 hint="is there a valid proxy (X509_USER_PROXY) or token (BEARER_TOKEN)?",
             )
+        if answer.status_code == 403:
+            # It may have expired on the way; then nothing is wrong with the file.
+            self._credentials.token()
         raise OSError(number, f"{answer.request.method} answered {answer.status_code} {words}")
 
     def _token(self) -> dict[str, str]:
@@ -257,7 +275,7 @@ class WebdavDriver:
                     hint="make a new proxy; is the clock of this machine right?",
                 ) from error
             if "EOF" in str(error):
-                words = f"it broke the connection off, as a full storage may: {error}"
+                words = f"it broke the connection off: {error}"
                 raise ConnectionResetError(errno.ECONNRESET, words) from error
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"no TLS: {error}") from error
         except requests.Timeout as error:
@@ -265,7 +283,7 @@ class WebdavDriver:
         except requests.ConnectionError as error:
             words = f"{error}"
             if _broken_off(error):
-                words = f"it broke the connection off, as a full storage may: {error}"
+                words = f"it broke the connection off: {error}"
             raise ConnectionResetError(errno.ECONNRESET, words) from error
         except requests.RequestException as error:
             # A body of ours that could not be read is the source's error.
@@ -279,41 +297,33 @@ class _Told:
 
 
 class _Body:
-    """A local file as the body of a request, measured while it is sent."""
+    """A local file as the body of a request, measured beside it."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._size = size
-        self._passing = Passing()
 
     def __enter__(self) -> Self:
-        self._file = FileIO(self._path)
+        self._beside = Beside(self._size)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._beside.close()
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
         # Asked again when a server sends us elsewhere.
-        self._file.seek(0)
-        self._passing = Passing()
-        # Never more than was announced: the rest would be taken for the next request.
-        while (left := self._size - self._passing.size) and (
-            block := self._file.read(min(BLOCK, left))
-        ):
-            self._passing.update(block)
+        self._beside.close()
+        self._beside = Beside(self._size)
+        for block in source_blocks(self._path, self._size):
+            self._beside.update(block)
             yield block
-        if left:
-            raise changed(self._path)
 
     def measure(self) -> Measure:
-        """What was sent; with what is left of the file, if it is longer than was announced."""
-        while block := self._file.read(BLOCK):
-            self._passing.update(block)
-        return self._passing.measure()
+        """What was sent."""
+        return self._beside.measure()
 
 
 def _broken_off(error: requests.ConnectionError) -> bool:

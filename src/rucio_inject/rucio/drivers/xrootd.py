@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +19,13 @@ from XRootD.client.flags import DirListFlags, OpenFlags, QueryCode, StatInfoFlag
 
 from rucio_inject.domain.checksum import Measure, normalise_adler32
 from rucio_inject.domain.errors import SignInFailed
-from rucio_inject.measuring import measure_file
+from rucio_inject.measuring import changed, check_unchanged, source_stat
+from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
-from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience
+from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
 
-_READ = 1 << 20
+# Blocks that are on their way at once.
+_AHEAD = 2
 # The client would try to connect for minutes, and then not again for half an hour: we tell what is
 # wrong, and try again ourselves.
 _SETTINGS = {
@@ -120,40 +123,51 @@ class XrootdDriver:
 
     def send(self, source: Path, url: str, size: int) -> Measure:
         """See the port."""
+        before = source_stat(source)
+        if before.st_size != size:
+            raise changed(source)
         self._system(url)
         file = client.File()
         flags = OpenFlags.NEW | OpenFlags.MAKEPATH
         self._check(file.open(_full(url), flags, timeout=BASE_SECONDS)[0])
-        at, failed = 0, None
-
-        def write(block: memoryview) -> None:
-            nonlocal at
-            status, _ = file.write(bytes(block), at, timeout=patience(len(block)))
-            # Not as an OSError: it would be taken for one of the source.
-            if not status.ok:
-                raise _WriteFailed(status)
-            at += len(block)
-
         try:
-            measure = measure_file(source, write)
-        except _WriteFailed as error:
-            failed = error.args[0]
+            with Beside(size) as beside:
+                self._send(file, source, size, beside)
+                measure = beside.measure()
         finally:
             closed, _ = file.close(timeout=patience(size))
-        self._check(failed or closed)
+        self._check(closed)
+        check_unchanged(source, before, source_stat(source))
         return measure
 
-    def fetch(self, url: str, size: int, write: Callable[[memoryview], object]) -> None:
+    def _send(self, file: Any, source: Path, size: int, beside: Beside) -> None:
+        blocks = source_blocks(source, size)
+        if size <= BLOCK:
+            for block in blocks:
+                self._write(file, 0, block)
+                beside.update(block)
+            return
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            going: deque[Future[None]] = deque()
+            for number, block in enumerate(blocks):
+                going.append(pool.submit(self._write, file, number * BLOCK, block))
+                beside.update(block)
+                if len(going) > _AHEAD:
+                    going.popleft().result()
+            for one in going:
+                one.result()
+
+    def fetch(self, url: str, size: int, write: Callable[[bytes], object]) -> None:
         """See the port."""
         self._system(url)
         file = client.File()
         self._check(file.open(_full(url), OpenFlags.READ, timeout=BASE_SECONDS)[0])
         try:
             came = 0
-            # A read that is under way ends before the file is closed.
+            # Reads that are under way end before the file is closed.
             with closing(self._blocks(file, size)) as blocks:
                 for block in blocks:
-                    write(memoryview(block))
+                    write(block)
                     came += len(block)
         finally:
             file.close(timeout=BASE_SECONDS)
@@ -183,26 +197,18 @@ class XrootdDriver:
 
     def walk(self, url: str) -> Iterator[Entry]:
         """See the port."""
-        system, path = self._system(url)
-        waiting = [(url.rstrip("/"), path.rstrip("/"))]
-        while waiting:
-            place, folder = waiting.pop()
-            status, found = system.dirlist(folder, DirListFlags.STAT, timeout=2 * BASE_SECONDS)
-            try:
-                self._check(status)
-            except FileNotFoundError:
-                if place == url.rstrip("/"):
-                    raise
-                continue
-            for entry in found or ():
-                told = entry.statinfo
-                inside = f"{place}/{entry.name}"
-                if told is None:
-                    continue
-                if told.flags & StatInfoFlags.IS_DIR:
-                    waiting.append((inside, f"{folder}/{entry.name}"))
-                else:
-                    yield Entry(inside, told.size, datetime.fromtimestamp(told.modtime, UTC))
+        return walk(url, self._inside)
+
+    def _inside(self, folder: str) -> Iterator[tuple[Entry, bool]]:
+        system, path = self._system(folder)
+        status, found = system.dirlist(path, DirListFlags.STAT, timeout=2 * BASE_SECONDS)
+        self._check(status)
+        for entry in found or ():
+            told = entry.statinfo
+            if told is not None:
+                moment = datetime.fromtimestamp(told.modtime, UTC)
+                is_folder = bool(told.flags & StatInfoFlags.IS_DIR)
+                yield Entry(f"{folder}/{entry.name}", told.size, moment), is_folder
 
     def _check(self, status: Any) -> None:
         if status.ok:
@@ -218,7 +224,10 @@ class XrootdDriver:
             raise PermissionError(errno.EACCES, f"it is not whom it should be: {message}")
         if status.code in _NO_SECURITY or "auth" in message.lower():
             # The server does not say why; a proxy that has expired is the usual reason.
-            self._credentials.identity()
+            if self._credentials.identity() is None and self._credentials.token() is not None:
+                # Another protocol of the RSE may take that.
+                words = f"it takes no token over root://, and there is no proxy: {message}"
+                raise ConnectionRefusedError(errno.ECONNREFUSED, words)
             raise SignInFailed(
                 f"the storage does not know us: {message}",
                 hint="is there a valid proxy (X509_USER_PROXY), and is its authority trusted"
@@ -227,29 +236,27 @@ class XrootdDriver:
         raise OSError(_CLIENT.get(status.code, errno.EIO), message)
 
     def _blocks(self, file: Any, size: int) -> Generator[bytes, None, None]:
-        """What is read, to the end. Of a large file the next block comes while one is used."""
-        if size <= _READ:
-            yield self._read(file, 0)
+        """What is read, to the end. Of a large file the next blocks come while one is used."""
+        places = range(0, size + 1, BLOCK)
+        if len(places) == 1:
+            yield self._read(file, 0, size + 1)
             return
-        with ThreadPoolExecutor(1) as ahead:
-            coming, at = ahead.submit(self._read, file, 0), 0
-            while block := coming.result():
-                at += len(block)
-                # A short answer is the last one.
-                if len(block) == _READ:
-                    coming = ahead.submit(self._read, file, at)
-                yield block
-                if len(block) < _READ:
-                    return
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            coming: deque[Future[bytes]] = deque()
+            for at in places:
+                coming.append(pool.submit(self._read, file, at, BLOCK))
+                if len(coming) > _AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
-    def _read(self, file: Any, at: int) -> bytes:
-        status, block = file.read(at, _READ, timeout=patience(_READ))
+    def _read(self, file: Any, at: int, size: int) -> bytes:
+        status, block = file.read(at, size, timeout=patience(size))
         self._check(status)
         return bytes(block)
 
-
-class _WriteFailed(Exception):
-    """A block did not arrive."""
+    def _write(self, file: Any, at: int, block: bytes) -> None:
+        self._check(file.write(block, at, timeout=patience(len(block)))[0])
 
 
 def _full(url: str) -> str:
