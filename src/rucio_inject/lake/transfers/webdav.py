@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -132,7 +132,6 @@ class WebdavCopier:
             "Overwrite": "T",
             "Credential": "none",
         }
-        last = ""
         with self._blame(Side.DESTINATION):
             answer = self._session().request(
                 "COPY",
@@ -144,12 +143,7 @@ class WebdavCopier:
             with answer:
                 if answer.status_code not in {201, 202}:
                     _refuse(answer, Side.DESTINATION)
-                for line in answer.iter_lines(chunk_size=1):
-                    control.check()
-                    last = line.decode("utf-8", errors="replace").strip() or last
-        if not last.lower().startswith("success"):
-            reason = last.partition(":")[2].strip() if last.startswith("failure") else last
-            raise CopyFailed(Side.TRANSFER, errno.EIO, reason or "the copy ended without a word")
+                follow(answer.iter_lines(chunk_size=1), control)
 
     def _verify(self, task: Task, part: str, source: _Found, expected: Expected) -> None:
         written = self._look(part, Side.DESTINATION, expected)
@@ -277,6 +271,22 @@ class WebdavCopier:
             with contextlib.suppress(CopyFailed):
                 self._call("DELETE", part, Side.DESTINATION, seconds=_CONNECT_SECONDS)
             raise
+
+
+def follow(lines: Iterable[bytes], control: CopyControl) -> None:
+    """Read how far a copy is, to its end, and stop it if somebody wants that. CopyFailed unless the
+    last line says that it succeeded."""
+    last = ""
+    for line in lines:
+        control.check()
+        last = line.decode("utf-8", errors="replace").strip() or last
+    if not last.lower().startswith("success"):
+        reason = last.partition(":")[2].strip() if last.startswith("failure") else _broken_off(last)
+        raise CopyFailed(Side.TRANSFER, errno.EIO, reason or "it failed without a word")
+
+
+def _broken_off(last: str) -> str:
+    return f"the copy was broken off{f' after: {last}' if last else ' without a word'}"
 
 
 def _refuse(answer: requests.Response, side: Side) -> None:
