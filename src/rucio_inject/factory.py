@@ -88,7 +88,7 @@ def rucio_ports(
     session = Session(sign_in, clock)
     if renewing is not None:
         # Whatever is to be told is told again when there is somebody to listen.
-        Keeper(session.credentials, renewal_of(renewing), clock, lambda _: None).look()
+        Keeper(session.look_up(), renewal_of(renewing), clock, lambda _: None).look()
     session.client()
     # Rucio reads its configuration when it is imported, so it is imported after signing in.
     from rucio_inject.rucio.catalogue import RucioCatalogue  # noqa: PLC0415

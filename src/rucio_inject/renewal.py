@@ -31,10 +31,15 @@ class Perishable(Protocol):
         """When it expires; None if it does not."""
         ...
 
+    def missing(self) -> bool:
+        """Whether there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`command` for a shell makes a new one where the old one lies, None if nothing can; `before`
+    """`command` for a shell makes a new one where the old one lies, or the first one; None if
+    nothing can; `before`
     seconds before the end that is done, and without a command `warn` seconds before it is told."""
 
     command: str | None = None
@@ -57,6 +62,7 @@ class Keeper:
         self._failed: SignInFailed | None = None
         self._told: datetime | None = None
         self._unused: datetime | None = None
+        self._made = False
 
     def look(self) -> None:
         """Renew, or tell, if it is time. SignInFailed if it has ended and cannot be renewed."""
@@ -85,6 +91,9 @@ class Keeper:
 
     def _look(self) -> None:
         ends = self._held.ends()
+        if self._renewal.command is not None and not self._made and self._held.missing():
+            self._make(ends)
+            ends = self._held.ends()
         if ends is None:
             return
         left = ends - self._clock.now()
@@ -94,6 +103,22 @@ class Keeper:
                 self._renew(ends, expired=left <= timedelta(0))
         elif self._held.used and left < timedelta(seconds=self._renewal.warn):
             self._tell(ends, "nothing renews it: sign_in.renew in the campaign may name a command")
+
+    def _make(self, ends: datetime | None) -> None:
+        """The first one; once, as it may be that nobody needs any. `ends` is that of something
+        else that does as well."""
+        told = _run(str(self._renewal.command))
+        if told is None or ends is not None:
+            self._made = True
+        if told is None:
+            return
+        reason = f"the command sign_in.renew failed: {told}"
+        if ends is not None:
+            self._tell(ends, reason)
+            return
+        raise SignInFailed(
+            f"there is nothing to sign in with yet, and {reason}", hint="try the command by hand"
+        )
 
     def _renew(self, ends: datetime, *, expired: bool) -> None:
         told = _run(str(self._renewal.command))

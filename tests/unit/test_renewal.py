@@ -28,6 +28,9 @@ class Held:
             return None
         return self._begin + timedelta(seconds=float(self._file.read_text()))
 
+    def missing(self) -> bool:
+        return not self._file.exists()
+
 
 class Port:
     """Answers."""
@@ -101,9 +104,30 @@ def test_what_nobody_uses_is_not_told(clock: FakeClock, file: Path) -> None:
 
 
 def test_nothing_that_ends(clock: FakeClock, file: Path) -> None:
-    one, told = keeper(Held(clock, file, None), clock, "exit 1")
+    one, told = keeper(Held(clock, file, None), clock, None)
     one.look()
     assert told == []
+
+
+def test_what_is_not_there_yet_is_made(clock: FakeClock, file: Path) -> None:
+    one, told = keeper(Held(clock, file, None), clock, f"echo 9999 > {file}")
+    one.look()
+    assert (file.read_text(), told) == ("9999\n", [])
+
+
+def test_what_nobody_needs_is_made_once(clock: FakeClock, file: Path) -> None:
+    runs = file.with_name("runs")
+    one, told = keeper(Held(clock, file, None), clock, f"echo x >> {runs}")
+    for _number in range(5):
+        one.look()
+        clock.advance(60)
+    assert (runs.read_text(), told) == ("x\n", [])
+
+
+def test_what_is_not_there_and_cannot_be_made(clock: FakeClock, file: Path) -> None:
+    one, _ = keeper(Held(clock, file, None), clock, "echo no VO >&2; exit 4")
+    with pytest.raises(SignInFailed, match=r"nothing to sign in with yet.* exit code 4: no VO"):
+        one.look()
 
 
 @pytest.mark.parametrize(

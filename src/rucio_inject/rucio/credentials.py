@@ -61,16 +61,33 @@ class Credentials:
     def token(self) -> str | None:
         """A bearer token, found where WLCG says: BEARER_TOKEN, BEARER_TOKEN_FILE, bt_uUID.
 
-        SignInFailed if it has expired.
+        None, too, for one that has expired, or is not to be read, where a proxy or certificate does
+        as well; SignInFailed where none does.
         """
+        try:
+            text = self._valid_token()
+        except SignInFailed:
+            if self._certified():
+                return None
+            self.used = True
+            raise
+        if text is not None:
+            self.used = True
+        return text
+
+    def _valid_token(self) -> str | None:
         text = self._token()
-        if not text:
-            return None
-        self.used = True
         ends = token_end(text)
         if ends is not None and ends <= self._clock.now():
             raise SignInFailed(f"the bearer token expired at {_told(ends)}", hint=_RENEWAL)
-        return text
+        return text or None
+
+    def _certified(self) -> bool:
+        """Whether there is a proxy or certificate that has not expired."""
+        try:
+            return self._valid_identity() is not None
+        except SignInFailed:
+            return False
 
     def _token(self, *, needed: bool = True) -> str:
         """The token, expired or not; nothing if there is none."""
@@ -99,9 +116,12 @@ class Credentials:
 
         SignInFailed if it has expired.
         """
+        self.used = self.used or self._identity() is not None
+        return self._valid_identity()
+
+    def _valid_identity(self) -> Identity | None:
         found = self._identity()
         if found is not None:
-            self.used = True
             ends = certificate_end(Path(found.certificate))
             if ends is not None and ends <= self._clock.now():
                 raise SignInFailed(
@@ -129,9 +149,17 @@ class Credentials:
         """
         # A file that is named and not there yet is told to whoever needs the token.
         if token := self._token(needed=False):
-            return token_end(token)
+            ends = token_end(token)
+            if ends is None or ends > self._clock.now() or not self._certified():
+                return ends
         found = self._identity()
         return None if found is None else certificate_end(Path(found.certificate))
+
+    def missing(self) -> bool:
+        """Whether a token is not there that is said to be, or nothing identifies us."""
+        if self._token(needed=False):
+            return False
+        return bool(self._environment.get("BEARER_TOKEN_FILE")) or self._identity() is None
 
 
 def certificate_end(path: Path) -> datetime | None:

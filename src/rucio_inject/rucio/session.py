@@ -93,9 +93,18 @@ class Session:
         client.session.hooks["response"] = [refuse_pages]
         return client
 
-    def _make(self) -> Client:
+    def look_up(self) -> Credentials:
+        """What identifies us, with what rucio.cfg names. SignInFailed if that makes no sense."""
         if self._sign_in.config:
             os.environ["RUCIO_CONFIG"] = self._sign_in.config
+        from rucio_inject.rucio.errors import sign_in_errors  # noqa: PLC0415
+
+        with sign_in_errors("cannot sign in to Rucio"):
+            self.credentials.configured = _configured_proxy()
+        return self.credentials
+
+    def _make(self) -> Client:
+        self.look_up()
         # Late, because it takes its time. It does not read Rucio's configuration.
         from rucio_inject.rucio.errors import sign_in_errors  # noqa: PLC0415
 
@@ -103,7 +112,6 @@ class Session:
         with sign_in_errors("cannot sign in to Rucio"):
             make_client, strategy_of = _rucio()
             strategy = options.auth_strategy or strategy_of()
-            self.credentials.configured = _configured_proxy()
             if strategy == "x509_proxy":
                 # Rucio's client would only tell that TLS failed.
                 self.credentials.identity()
