@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +16,10 @@ from tests.lake.campaigns import Bench, campaign
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import SignInFailed, StorageRefused
+from rucio_inject.domain.injection import FileState
 from rucio_inject.lake.embedded import EmbeddedLake
 from rucio_inject.lake.state import load_state
+from rucio_inject.lake.tokens import Issuer
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.testing.contracts.world import ContractWorld, measured
@@ -128,6 +130,78 @@ def test_a_bearer_token_in_place_of_a_certificate(
     monkeypatch.setenv("BEARER_TOKEN", "nonsense")
     with pytest.raises((SignInFailed, StorageRefused), match=r"401|403|know us"):
         world.storage.measure(world.rse, pfn)
+
+
+@pytest.fixture
+def no_proxy(
+    grid_lake: EmbeddedLake, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Path]:
+    """Nothing but a file for a token identifies us to storages; the file, with a token in it."""
+    # Rucio knows us already.
+    session.client()
+    held = grid_lake.paths.client_proxy("magic")
+    away = held.rename(held.with_name("away"))
+    monkeypatch.delenv("X509_USER_PROXY")
+    # `lake env` says it with the proxy.
+    monkeypatch.setenv("X509_CERT_DIR", str(grid_lake.paths.certificates))
+    path = grid_lake.renew_token("magic", GOOD)
+    monkeypatch.setenv("BEARER_TOKEN_FILE", str(path))
+    yield path
+    away.rename(held)
+
+
+def test_a_web_token_in_place_of_a_certificate(
+    grid_lake: EmbeddedLake, make_world: Callable[..., ContractWorld], no_proxy: Path
+) -> None:
+    world = make_world(schemes=("davs",))
+    did, measure, pfn = world.stored(b"by token")
+    assert world.storage.measure(world.rse, pfn) == measure
+    listing = world.storage.listing(world.rse, world.scope)
+    assert listing is None or pfn in [file.pfn for file in listing]
+    assert world.storage.taken(world.rse, did) == pfn
+    world.storage.remove(world.rse, pfn)
+    assert not world.storage.exists(world.rse, pfn)
+
+
+def test_a_web_token_is_good_for_what_it_says_and_for_its_time(
+    grid_lake: EmbeddedLake, make_world: Callable[..., ContractWorld], no_proxy: Path
+) -> None:
+    world, clock = make_world(schemes=("davs",)), SystemClock()
+    _, measure, pfn = world.stored(b"to be read")
+    issuer = Issuer(grid_lake.paths.pki)
+    no_proxy.write_text(issuer.token("magic", clock.now(), GOOD, ["storage.read:/"]))
+    assert world.storage.measure(world.rse, pfn) == measure
+    with pytest.raises(StorageRefused, match="403"):
+        world.storage.remove(world.rse, pfn)
+    # Another issuer's: the key is not the one that the servers know.
+    (no_proxy.parent / "other").mkdir(exist_ok=True)
+    other = Issuer(no_proxy.parent / "other")
+    no_proxy.write_text(other.token("magic", clock.now(), GOOD))
+    with pytest.raises(StorageRefused, match="403"):
+        world.storage.measure(world.rse, pfn)
+    grid_lake.renew_token("magic", EXPIRED)
+    with pytest.raises(SignInFailed, match="token expired at"):
+        world.storage.measure(world.rse, pfn)
+    grid_lake.renew_token("magic", GOOD)
+    world.storage.remove(world.rse, pfn)
+
+
+def test_an_expired_web_token_ends_the_run_unless_it_is_renewed(
+    grid_lake: EmbeddedLake, no_proxy: Path, tmp_path: Path
+) -> None:
+    bench, keys = Bench(tmp_path, grid_lake), campaign("token", 23, end=None)
+    grid_lake.renew_token("magic", EXPIRED)
+    ran = bench.run(keys, "-S", "userpass")
+    assert ran.code == 6, ran.err
+    assert "token expired at" in ran.err
+    assert "set aside" not in ran.err
+    # One that is not there yet is made, too.
+    no_proxy.unlink()
+    # root:// comes first at these RSEs, wants a proxy, and makes way for davs://.
+    renew = f"{sys.executable} -m rucio_inject lake token --folder {grid_lake.paths.root}"
+    again = bench.run({**keys, "sign_in": {"renew": renew}}, "-S", "userpass")
+    assert again.code == 0, again.err
+    assert {record.state for record in bench.records("token")} == {FileState.VERIFIED}
 
 
 def test_many_threads_whose_tokens_expire(grid_lake: EmbeddedLake, session: Session) -> None:

@@ -187,6 +187,21 @@ def proxy(folder: Path | None, account: str | None, hours: float) -> None:
     click.echo(the_lake.renew_proxy(account, timedelta(hours=hours)))
 
 
+@lake.command(epilog='Example: export BEARER_TOKEN_FILE="$(rucio-inject lake token)"')
+@_FOLDER
+@click.option("--account", help="Whose; default: the content's injecting account.")
+@click.option("--hours", type=click.FloatRange(min=-1), default=1.0, show_default=True)
+def token(folder: Path | None, account: str | None, hours: float) -> None:
+    """Make a new bearer token for an account, as oidc-token does at a site.
+
+    It is a JSON web token of WLCG's profile, which the storages of a lake with XRootD take over
+    davs. Prints the file that it lies in. Below zero: one that has expired.
+    """
+    the_lake = open_lake(folder)
+    _refuse_foreign(the_lake)
+    click.echo(the_lake.renew_token(account, timedelta(hours=hours)))
+
+
 def _quoted(value: str) -> str:
     quoted = shlex.quote(value)
     return quoted if quoted.startswith("'") else f"'{quoted}'"

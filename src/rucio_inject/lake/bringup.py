@@ -170,7 +170,7 @@ class BringUp:
         self._paths.storage.chmod(0o711)
         self._make_folders(identity)
         self._paths.xrootd.mkdir(mode=0o711, exist_ok=True)
-        servers = Servers(self._paths, identity, self._base)
+        servers = Servers(self._paths, identity, self._base, self._clock.now())
         servers.check(self._state.storage_ports)
         for site in self._sites():
             accounts = {*self._wanted.accounts, "root"}

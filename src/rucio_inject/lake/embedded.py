@@ -290,6 +290,11 @@ class EmbeddedLake:
         name = self.accounts()[0] if account is None else account
         return grid.renew(self.paths, name, self._clock.now(), lives)
 
+    def renew_token(self, account: str | None, lives: timedelta) -> Path:
+        """A new bearer token for an account: where it lies. LakeError if it cannot have one."""
+        name = self.accounts()[0] if account is None else account
+        return grid.renew_token(self.paths, name, self._clock.now(), lives)
+
 
 def _url(state: LakeState) -> str:
     return f"{'https' if state.tls else 'http'}://{HOST}:{state.port}"

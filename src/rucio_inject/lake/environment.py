@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rucio_inject.lake.config import ROOT
 from rucio_inject.lake.paths import LakePaths
@@ -76,13 +77,15 @@ def for_server(paths: LakePaths, base: Mapping[str, str], names: str = "") -> di
     return {**_clean(paths, base), **_grid(paths, ROOT, base), **settings}
 
 
-def for_storage(paths: LakePaths, base: Mapping[str, str]) -> dict[str, str]:
-    """For an XRootD server, which copies from others as well."""
+def for_storage(paths: LakePaths, base: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """For an XRootD server, which copies from others as well; `folder` is its own."""
     kept = {name: base[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in base}
     return {
         **kept,
         MARK: str(paths.root),
         "X509_CERT_DIR": str(paths.certificates),
+        # Where it keeps the keys of those whose tokens it takes.
+        "XDG_CACHE_HOME": str(folder),
         "LC_ALL": "C",
         "TZ": "UTC",
     }

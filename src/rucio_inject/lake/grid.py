@@ -12,7 +12,9 @@ from rucio_inject.lake import pki
 from rucio_inject.lake.config import ROOT
 from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.pki import Authority, Credential
+from rucio_inject.lake.tokens import Issuer
 from rucio_inject.lake.xrootd import PACKAGES
+from rucio_inject.whole_files import write_durably
 
 PROXY_LIVES = timedelta(hours=12)
 """As long as the proxies that users make at a site."""
@@ -52,6 +54,19 @@ def renew(paths: LakePaths, account: str, now: datetime, lives: timedelta) -> Pa
         )
     pki.make_proxy(held, paths.client_proxy(account), now, lives)
     return paths.client_proxy(account)
+
+
+def renew_token(paths: LakePaths, account: str, now: datetime, lives: timedelta) -> Path:
+    """A new bearer token for an account: where it lies. LakeError if no storage would take it."""
+    if not paths.xrootd.exists():
+        raise LakeError(
+            f"the storages of the lake in {paths.root} take no tokens",
+            hint="those of lakes do that were made with --storage xrootd",
+        )
+    path = paths.client_token(account)
+    token = Issuer(paths.pki).token(account, now, lives)
+    write_durably(path, f"{token}\n".encode())
+    return path
 
 
 def link_modules(paths: LakePaths) -> None:

@@ -112,6 +112,10 @@ class LakePaths:
         """A proxy of that certificate."""
         return self.client_home(account) / "proxy.pem"
 
+    def client_token(self, account: str) -> Path:
+        """A bearer token for the storages, where one was asked for."""
+        return self.client_home(account) / "bearer-token"
+
     @property
     def pki(self) -> Path:
         """The lake's certificate authority."""

@@ -25,7 +25,7 @@ def check_packages() -> None:
     client = installed("rucio-clients")
     if server is None:
         raise LakeError("the Rucio server (package `rucio`) is not installed", hint=INSTALL_HINT)
-    for package in ("gunicorn", "psycopg", "psutil"):
+    for package in ("gunicorn", "psycopg", "psutil", "pyjwt"):
         if installed(package) is None:
             raise LakeError(f"the package `{package}` is not installed", hint=INSTALL_HINT)
     if client != server:

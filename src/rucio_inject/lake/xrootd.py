@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from rucio_inject.domain.errors import LakeError
@@ -20,6 +21,7 @@ from rucio_inject.lake.content import Content
 from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.pki import Authority, Credential
 from rucio_inject.lake.process import Command, Identity
+from rucio_inject.lake.tokens import Issuer
 from rucio_inject.whole_files import write_durably
 
 HOST = "localhost"
@@ -28,6 +30,7 @@ PACKAGES = (
     "xrootd-server",
     "xrootd-server-plugins",
     "xrootd-plugins",
+    "xrootd-scitokens-plugins",
     "xrootd-client",
     "xrootd-client-plugins",
     "gfal2-plugin-file",
@@ -36,6 +39,7 @@ PACKAGES = (
     "python3-gfal2",
 )
 """What Debian calls what is needed."""
+_PLUGINS = {"libXrdMacaroons-5.so": "macaroons", "libXrdAccSciTokens-5.so": "web tokens"}
 _PREFIX = "xrootd-"
 # The server keeps a socket below its folder, and puts this much after it at most.
 _SOCKET_ROOM = 24
@@ -62,6 +66,7 @@ sec.protocol gsi -certdir:{certificates} -crldir:{certificates} -cert:{folder}/h
 -key:{folder}/hostkey.pem -gridmap:{folder}/grid-mapfile -gmapopt:1 -crl:1 -exppxy:=creds
 ofs.authorize 1
 ofs.authlib libXrdMacaroons.so
+ofs.authlib ++ libXrdAccSciTokens.so config={token_settings}
 macaroons.secretkey {folder}/macaroon.key
 acc.authdb {folder}/authdb
 # What was not closed in order stays as it is: it has a temporary name.
@@ -111,8 +116,9 @@ def find_server() -> Path:
     program = shutil.which("xrootd")
     if program is None:
         raise _missing("the program xrootd is not installed")
-    if not any(folder.joinpath("libXrdMacaroons-5.so").exists() for folder in _libraries()):
-        raise _missing("XRootD has no plugin for macaroons (libXrdMacaroons-5.so)")
+    for library, what in _PLUGINS.items():
+        if not any(folder.joinpath(library).exists() for folder in _libraries()):
+            raise _missing(f"XRootD has no plugin for {what} ({library})")
     return Path(program)
 
 
@@ -135,6 +141,7 @@ class Servers:
     paths: LakePaths
     identity: Identity | None
     base: Mapping[str, str]
+    now: datetime
 
     def check(self, sites: Iterable[str]) -> None:
         """LakeError if they cannot work in this folder."""
@@ -160,6 +167,7 @@ class Servers:
         mapped = [f'"{pki.distinguished_name(name)}" {name}\n' for name in names]
         write_durably(folder / "grid-mapfile", "".join(mapped).encode())
         write_durably(folder / "authdb", "".join(f"u {name} / a\n" for name in names).encode())
+        token_settings = Issuer(self.paths.pki).publish(folder, self.now)
         text = _CONFIG.format(
             site=site.name,
             exports="\n".join(f"all.export /{rse}" for rse in site.rses),
@@ -168,12 +176,13 @@ class Servers:
             root_port=site.root_port,
             http_port=site.http_port,
             certificates=authority.certificates,
+            token_settings=token_settings,
         )
         write_durably(folder / "xrootd.cfg", text.encode())
-        for path in folder.iterdir():
+        for path in folder.rglob("*"):
             nobody.give(path, self.identity)
         arguments = (str(find_server()), "-c", str(folder / "xrootd.cfg"), "-n", site.name)
-        environ = environment.for_storage(self.paths, self.base)
+        environ = environment.for_storage(self.paths, self.base, folder)
         return Command(arguments, self.paths.log(site.member), environ, folder, self.identity)
 
     def _secret(self, path: Path) -> None:
