@@ -9,7 +9,7 @@ from typing import Self
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, UsageError
-from rucio_inject.domain.facts import Fact
+from rucio_inject.domain.facts import Fact, RSECounted
 from rucio_inject.ledger import queries
 from rucio_inject.ledger.look import looking
 from rucio_inject.ledger.retry import retry_files
@@ -19,7 +19,9 @@ from rucio_inject.ports import Clock
 from rucio_inject.ports.board import Health, Listener, Posted
 
 POLLING = 1.0
-"""Seconds between two looks at the ledgers."""
+"""Seconds between two looks at a ledger."""
+PATIENCE = 2.0
+"""Seconds that the first looks are waited for."""
 
 
 class Tail:
@@ -29,6 +31,8 @@ class Tail:
         self._posted = posted
         self._clock = clock
         self._counts = Reader(posted.series, at_end=True)
+        # The moment of the last count that was told, or that was there before.
+        self._counted = clock.now()
         self._sequence: int | None = None
 
     def fresh(self) -> list[Fact]:
@@ -54,30 +58,47 @@ class Tail:
             self._sequence = stored[-1].sequence
         return [one.fact for one in stored]
 
-    def _samples(self) -> list[Fact]:
+    def _samples(self) -> list[RSECounted]:
         try:
-            return [sample for counts in self._counts.fresh() for sample in counts]
+            fresh = [sample for counts in self._counts.fresh() for sample in counts]
         except (LedgerError, OSError):
             return []
+        if self._counts.replaced:
+            # Of what was thinned only the end may be news.
+            fresh = [sample for sample in fresh if sample.at > self._counted]
+        self._counted = max((sample.at for sample in fresh), default=self._counted)
+        return fresh
 
 
 class LedgerBoard:
-    """Implements `ports.Board` on ledgers alone. A context manager: inside, listeners are told."""
+    """Implements `ports.Board` on ledgers alone. A context manager: inside, listeners are told.
+
+    Each ledger is looked at by a thread of its own: one that does not answer holds up no other.
+    """
 
     def __init__(self, campaigns: Sequence[Posted], clock: Clock) -> None:
         self._posted = {posted.name: posted for posted in campaigns}
         self._clock = clock
         self._tails = {name: Tail(posted, clock) for name, posted in self._posted.items()}
+        self._begun = {name: threading.Event() for name in self._posted}
         self._listeners: list[Listener] = []
         self._changing = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="ledger-tail", daemon=True)
+        self._threads = [
+            threading.Thread(
+                target=self._watch, args=(name, begun), name="ledger-tail", daemon=True
+            )
+            for name, begun in self._begun.items()
+        ]
 
     def __enter__(self) -> Self:
-        """Begin to look: whatever is added from now on is told."""
-        for tail in self._tails.values():
-            tail.fresh()
-        self._thread.start()
+        """Begin to look: whatever is added from now on is told, or, of a ledger that does not
+        answer, from when it does."""
+        for thread in self._threads:
+            thread.start()
+        end = self._clock.monotonic() + PATIENCE
+        for begun in self._begun.values():
+            begun.wait(max(end - self._clock.monotonic(), 0.0))
         return self
 
     def __exit__(
@@ -88,15 +109,16 @@ class LedgerBoard:
     ) -> None:
         """Look no more."""
         self._ended.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join(POLLING)
 
     def campaigns(self) -> Sequence[Posted]:
         """See the port."""
         return tuple(self._posted.values())
 
     def health(self) -> Health:
-        """See the port: the thread that looks is alive."""
-        alive = self._thread.is_alive()
+        """See the port: the threads that look are alive."""
+        alive = all(thread.is_alive() for thread in self._threads)
         return Health(alive, {"watching": "at work" if alive else "has ended"})
 
     def ready(self) -> Health:
@@ -129,11 +151,13 @@ class LedgerBoard:
         """See the port: who only watches measures nothing."""
         return ""
 
-    def _watch(self) -> None:
+    def _watch(self, name: str, begun: threading.Event) -> None:
+        tail = self._tails[name]
+        tail.fresh()
+        begun.set()
         while not self._ended.wait(POLLING):
-            for name, tail in self._tails.items():
-                if facts := tail.fresh():
-                    with self._changing:
-                        listeners = list(self._listeners)
-                    for listener in listeners:
-                        listener(name, facts)
+            if facts := tail.fresh():
+                with self._changing:
+                    listeners = list(self._listeners)
+                for listener in listeners:
+                    listener(name, facts)

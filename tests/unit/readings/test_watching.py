@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,20 @@ class TestTail:
         record(posted.ledger, [Scene(files=2)])
         assert Tail(posted, SystemClock()).fresh() == []
 
+    def test_what_is_left_of_counts_that_were_thinned_is_no_news(self, posted: Posted) -> None:
+        counts = list(Scene(files=2).counts())
+        later = [replace(count, at=count.at + timedelta(days=1)) for count in counts]
+        series = Series(posted.series)
+        series.append(counts)
+        tail = Tail(posted, FakeClock(counts[-1].at))
+        assert tail.fresh() == []
+        series.append(later[:4])
+        assert tail.fresh() == later[:4]
+        series.thin(whole_since=later[0].at, since=counts[0].at)
+        series.append(later[4:8])
+        assert tail.fresh() == later[4:8]
+        assert tail.fresh() == []
+
     def test_of_much_the_end(self, posted: Posted) -> None:
         tail = Tail(posted, SystemClock())
         tail.fresh()
@@ -120,6 +137,19 @@ class TestBoard:
             assert board.ready().ok
         assert told[0][0] == NAME
         assert not board.health().ok
+
+    def test_a_ledger_that_never_answers_holds_up_no_other(self, posted: Posted) -> None:
+        told = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as black_hole:
+            place = f"postgresql://me@127.0.0.1:{black_hole.getsockname()[1]}/ledgers"
+            away = Posted("away", place, posted.series.with_name("none"))
+            with LedgerBoard([away, posted], SystemClock()) as board:
+                board.subscribe(lambda name, _: told.set() if name == NAME else None)
+                record(posted.ledger, [Scene(files=2)])
+                assert told.wait(60)
+                assert board.health().ok
+            connection, _ = black_hole.accept()
+            connection.close()
 
     def test_files_are_let_go_on(self, posted: Posted) -> None:
         scene = Scene(files=6, failed=4)
