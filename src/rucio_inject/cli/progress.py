@@ -34,6 +34,8 @@ MILESTONES: tuple[tuple[str, FileState], ...] = (
     ("ending", FileState.EXPIRING),
     ("gone", FileState.GONE),
 )
+# The name of a milestone to which some files came by what their storages told of them.
+TOLD = {"read back": "read back, or told"}
 
 
 class Progress(Protocol):
@@ -146,7 +148,8 @@ class PlainProgress:
         self._said, self._cycle = _reached(counts), self._ledger.cycle
         before = [n for n, _ in MILESTONES[1:] if self._said[n] and self._said[n] >= _going(counts)]
         if before and not self._ledger.cycle_ended:
-            self._line(f"done before: {', '.join(before)}")
+            names = [TOLD.get(n, n) for n in before] if self._ledger.sampled() else before
+            self._line(f"done before: {', '.join(names)}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,12 +174,14 @@ class PlainProgress:
             news = now[name] > self._said[name]
             if news and (partly or now[name] >= _going(counts)):
                 self._said[name] = now[name]
-                come, note = now[name], ""
+                called, come, note = name, now[name], ""
                 if state is FileState.UPLOADED and self._adopted:
                     # The catalogue had them: nobody has uploaded them.
                     come = max(come - self._adopted, 0)
                     note = f"; {self._adopted} were in the lake already"
-                self._line(f"{name}: {come} of {plural(total, 'file')}{note}")
+                elif name in TOLD and (sampled := self._ledger.sampled()):
+                    called, note = TOLD[name], f"; {sampled} of them only told"
+                self._line(f"{called}: {come} of {plural(total, 'file')}{note}")
 
     def _line(self, text: str) -> None:
         stamp = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -250,12 +255,14 @@ class LiveProgress:
         sizes = _reached({state: usage.bytes for state, usage in used.items()})
         last = [state for _, state in MILESTONES].index(self._goal)
         for name, _ in MILESTONES[1 : last + 1]:
+            sampled = self._ledger.sampled() if name in TOLD else 0
+            notes = (self._eta(files[name], total), f"{sampled} only told" if sampled else "")
             table.add_row(
-                Text(name),
+                Text(TOLD[name] if sampled else name),
                 ProgressBar(total=max(total, 1), completed=files[name]),
                 Text(f"{files[name]}/{total}", justify="right"),
                 Text(size(sizes[name]), justify="right"),
-                Text(self._eta(files[name], total), style="dim"),
+                Text(", ".join(filter(None, notes)), style="dim"),
             )
         return table
 

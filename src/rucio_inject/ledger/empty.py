@@ -44,6 +44,10 @@ class EmptyLedger:
         """See the port."""
         return {}
 
+    def sampled(self) -> int:
+        """See the port."""
+        return 0
+
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:  # noqa: ARG002
         """See the port."""
         return ()

@@ -23,7 +23,7 @@ _SIZES = (90, 10, 1)
 # PostgreSQL's driver looks for the place of each value in a statement's text, so it is given a
 # column as one value. What is in memory twice stays small.
 _ROWS = 1000
-_NUMBERS = frozenset({"campaign", "cycle", "size"})
+_KINDS = {"campaign": "bigint", "cycle": "bigint", "size": "bigint", "sampled": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ def _files(*changing: str) -> Statement:
     changes = ", ".join(f"{column} = excluded.{column}" for column in changing)
     return Statement(
         "inject_files",
-        (*columns, "failure", "source", "record"),
+        (*columns, "failure", "source", "sampled", "record"),
         f" ON CONFLICT (campaign, scope, name) DO UPDATE SET {changes}",
     )
 
 
-MOVED_FILES = _files("state", "cycle", "dataset", "size", "failure", "source", "record")
+MOVED_FILES = _files("state", "cycle", "dataset", "size", "failure", "source", "sampled", "record")
 """Files, new ones or such that are not what they were in any way."""
 TOLD_FILES = _files("failure", "source", "record")
-"""Files whose state, cycle, dataset and size are what they were: the indexes are on these, and
-SQLite would write them anew even for the same values."""
+"""Files whose other columns are what they were: the indexes are on these, and SQLite would write
+them anew even for the same values."""
 EVENTS = Statement("inject_events", ("campaign", "at", "kind", "subject", "fact"))
 """Facts."""
 
@@ -81,7 +81,7 @@ def _text_of_rows(statement: Statement, size: int) -> str:
 
 @lru_cache(maxsize=64)
 def _text_of_columns(statement: Statement) -> str:
-    kinds = ("bigint" if column in _NUMBERS else "text" for column in statement.columns)
+    kinds = (_KINDS.get(column, "text") for column in statement.columns)
     arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
     values = f"SELECT * FROM unnest({arrays})"  # noqa: S608 -- names are ours
     return f"{_beginning(statement)} {values}{statement.otherwise}"

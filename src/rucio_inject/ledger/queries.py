@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import Fact
-from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.database_errors import sensible
@@ -196,6 +196,29 @@ def counts_by_state(connection: Connection, choice: Choice) -> Mapping[FileState
     )
     found = {FileState(state): count for state, count in rows}
     return {state: found[state] for state in FileState if state in found}
+
+
+def sampled_by_state(
+    connection: Connection, campaign: int, cycle: ScalarSelect[int] | None = None
+) -> list[tuple[int, FileState, int]]:
+    """How many files were taken for VERIFIED by what their storages told, by cycle and the state
+    that they are in now; `cycle`: of one alone."""
+    # The index is only of these.
+    chosen = [files.c.campaign == campaign, files.c.sampled]
+    if cycle is not None:
+        chosen.append(files.c.cycle == cycle)
+    rows = connection.execute(
+        select(files.c.cycle, files.c.state, func.count())
+        .where(*chosen)
+        .group_by(files.c.cycle, files.c.state)
+    )
+    return [(number, FileState(state), count) for number, state, count in rows]
+
+
+def sampled_files(connection: Connection, campaign: int) -> int:
+    """How many of the cycle begun last have come as far as VERIFIED so."""
+    counted = sampled_by_state(connection, campaign, cycle_begun_last(campaign))
+    return sum(count for _, state, count in counted if reached(state, FileState.VERIFIED))
 
 
 def datasets_with(connection: Connection, choice: Choice) -> list[DID]:

@@ -205,6 +205,11 @@ class SqlLedger:
         with self._database.reading() as connection:
             return queries.counts_by_state(connection, Choice(self._campaign, dataset=dataset))
 
+    def sampled(self) -> int:
+        """See the port."""
+        with self._database.reading() as connection:
+            return queries.sampled_files(connection, self._campaign)
+
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
         """See the port."""
         with self._database.reading() as connection:

@@ -18,11 +18,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 
 VERSION_TABLE = "inject_schema"
 """Where alembic keeps the schema's version."""
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The version that this code reads and writes."""
 
 metadata = MetaData(
@@ -74,11 +76,21 @@ files = Table(
     Column("size", BigInteger),
     Column("failure", Text),
     Column("source", String(8), nullable=False),
+    Column("sampled", Boolean, nullable=False, server_default=false()),
     Column("record", Text, nullable=False),
     UniqueConstraint("campaign", "scope", "name"),
     # The size comes last so that counts and sums by state need not look at the rows themselves.
     Index(None, "campaign", "cycle", "state", "id", "size"),
     Index(None, "campaign", "cycle", "dataset", "state", "id"),
+    # Only of files that were not read back: most campaigns have none.
+    Index(
+        "ix_inject_files_sampled",
+        "campaign",
+        "cycle",
+        "state",
+        sqlite_where=text("sampled = 1"),
+        postgresql_where=text("sampled"),
+    ),
     # An id is never given twice, even if the last row was removed: it is what pages go by.
     sqlite_autoincrement=True,
 )

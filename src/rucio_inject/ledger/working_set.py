@@ -293,6 +293,7 @@ def _in_place(file: _File) -> bool:
         and now.measure is before.measure
         and now.cycle == before.cycle
         and now.dataset == before.dataset
+        and now.sampled == before.sampled
     )
 
 
@@ -307,6 +308,7 @@ def _row(campaign: int, record: FileRecord) -> Values:
         record.measure.size if record.measure else None,
         record.failure.code if record.failure else None,
         str(record.source),
+        record.sampled,
         file_text(record),
     )
 

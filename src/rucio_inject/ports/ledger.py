@@ -80,6 +80,11 @@ class Ledger(FactSink, Protocol):
         counts no bytes, and a state without a file is left out."""
         ...
 
+    def sampled(self) -> int:
+        """How many files of the cycle begun last have come as far as VERIFIED by what their
+        storages told: a sample that they are not of was read back."""
+        ...
+
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
         """Datasets of the cycle begun last with a file in one of these states, in the order in
         which they came up."""

@@ -15,13 +15,8 @@ from rucio_inject.domain.injection import ORDER, FileState, reached
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.fact_json import fact_from
 from rucio_inject.ledger.look import Look
-from rucio_inject.ledger.queries import cycles_with_files
+from rucio_inject.ledger.queries import cycles_with_files, sampled_by_state
 from rucio_inject.ledger.tables import events, files
-
-_MAY_BE_PROVED = [
-    *(state for state in ORDER if reached(state, FileState.VERIFIED)),
-    FileState.QUARANTINED,
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +125,20 @@ def _fell_out(connection: Connection, look: Look) -> dict[int, Counter[FileState
 
 
 def _sampled(connection: Connection, look: Look) -> Counter[int]:
-    record = _record(look)
-    came_from = record[("failure", "came_from")].as_string()
-    rows = connection.execute(
-        select(files.c.cycle, files.c.state, came_from, func.count())
-        .where(files.c.campaign == look.number, files.c.state.in_(_MAY_BE_PROVED))
-        .where(record["sampled"].as_boolean().is_(True))
-        .group_by(files.c.cycle, files.c.state, came_from)
-    )
     found: Counter[int] = Counter()
-    for cycle, state, fell_from, count in rows:
-        if reached(FileState(fell_from or state), FileState.VERIFIED):
+    for cycle, state, count in sampled_by_state(connection, look.number):
+        if reached(state, FileState.VERIFIED):
+            found[cycle] += count
+    # Those that fell out are few: where from is in their records.
+    came_from = _record(look)[("failure", "came_from")].as_string()
+    fell_out = connection.execute(
+        select(files.c.cycle, came_from, func.count())
+        .where(files.c.campaign == look.number, files.c.sampled)
+        .where(files.c.state == FileState.QUARANTINED)
+        .group_by(files.c.cycle, came_from)
+    )
+    for cycle, state, count in fell_out:
+        if reached(FileState(state), FileState.VERIFIED):
             found[cycle] += count
     return found
 

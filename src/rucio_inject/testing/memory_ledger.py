@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
-from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy, reached
 from rucio_inject.domain.outline import FileOutline, outline
 from rucio_inject.domain.story import advance, advance_rule, begin_file, begin_rule
 from rucio_inject.domain.usage import Usage
@@ -122,6 +122,12 @@ class MemoryLedger:
             size = record.measure.size if record.measure else 0
             used[record.state] = Usage(before.files + 1, before.bytes + size)
         return used
+
+    def sampled(self) -> int:
+        """See the port."""
+        return sum(
+            record.sampled and reached(record.state, FileState.VERIFIED) for record in self.files()
+        )
 
     def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
         """See the port."""

@@ -46,6 +46,7 @@ from rucio_inject.testing.contracts.ledger import (
 )
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
+from rucio_inject.testing.scenes import Scene
 from rucio_inject.words.numbers import duration, plural, size
 
 LAKE = Lake(Identity("magic", {}), "A", {"A": ("A",), "QOS=FAST": ("LAPP-FAST",)})
@@ -456,6 +457,26 @@ def test_what_the_lake_had_is_not_said_to_be_uploaded(ledger: MemoryLedger) -> N
         progress.record([fact])
     assert "uploaded: 0 of 1 file; 1 were in the lake already" in told_by(out)
     assert "registered: 1 of 1 file" in told_by(out)
+
+
+def test_what_a_sample_speaks_for_is_not_said_to_be_read_back(ledger: MemoryLedger) -> None:
+    progress, out = plain(ledger)
+    with progress:
+        for facts in Scene(files=4, sampled=3, ends=False).facts():
+            ledger.record(facts)
+            progress.record(facts)
+    assert told_by(out)[-1] == "read back, or told: 4 of 4 files; 3 of them only told"
+    again, out = plain(ledger)
+    with again:
+        again.record([])
+    assert told_by(out)[0].endswith("replicated, read back, or told")
+    table = io.StringIO()
+    console = Console(file=table, width=100, force_terminal=True, color_system=None)
+    live = LiveProgress(console, ledger, FakeClock(), title="m", goal=FileState.VERIFIED)
+    console.print(live._table(ledger.usage()))
+    (row,) = [row for row in table.getvalue().splitlines() if "read back, or told" in row]
+    assert "4/4" in row
+    assert row.rstrip().endswith("3 only told")
 
 
 def test_files_that_wait_for_one_reason_are_told_in_one_line() -> None:

@@ -15,10 +15,13 @@ from rucio_inject.ledger import tables, versions
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.holder import this_process
 from rucio_inject.ledger.lease import LEASE_SECONDS, Lease
+from rucio_inject.ledger.look import looking
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.tables import VERSION_TABLE, leases
+from rucio_inject.readings.funnel import funnels
 from rucio_inject.testing.contracts.ledger import FILE, SIBLING, begun, found
 from rucio_inject.testing.fake_clock import FakeClock
+from rucio_inject.testing.scenes import Scene
 
 __all__ = ["clock", "location", "open_database", "postgresql_server"]
 
@@ -27,8 +30,8 @@ NEXT = '''"""Another schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -53,11 +56,11 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]
     """From when it is called on, this process is of a version that has one more schema."""
     folder = tmp_path / "migrations"
     shutil.copytree(versions.FOLDER, folder)
-    (folder / "versions" / "v0002_note.py").write_text(NEXT)
+    (folder / "versions" / "v0003_note.py").write_text(NEXT)
 
     def become_newer() -> None:
         monkeypatch.setattr(versions, "FOLDER", folder)
-        monkeypatch.setattr(tables, "SCHEMA", "0002")
+        monkeypatch.setattr(tables, "SCHEMA", "0003")
 
     return become_newer
 
@@ -68,8 +71,8 @@ def is_upgraded(database: Database) -> bool:
         columns = {column["name"] for column in inspect(connection).get_columns("inject_campaigns")}
         indexes = {index["name"] for index in inspect(connection).get_indexes("inject_campaigns")}
         version = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    assert (COLUMN in columns, "ix_note" in indexes) == (version == "0002",) * 2
-    return bool(version == "0002")
+    assert (COLUMN in columns, "ix_note" in indexes) == (version == "0003",) * 2
+    return bool(version == "0003")
 
 
 def test_an_older_ledger_is_brought_up_to_date(
@@ -81,7 +84,7 @@ def test_an_older_ledger_is_brought_up_to_date(
 ) -> None:
     newer()
     with (
-        pytest.raises(LedgerError, match="is of the older schema 0001"),
+        pytest.raises(LedgerError, match="is of the older schema 0002"),
         SqlLedger(location, "magic", clock=clock, reading=True),
     ):
         pass
@@ -92,7 +95,7 @@ def test_an_older_ledger_is_brought_up_to_date(
     assert is_upgraded(database)
     monkeypatch.undo()
     with (
-        pytest.raises(LedgerError, match="is of schema 0002; this version writes schema 0001"),
+        pytest.raises(LedgerError, match="is of schema 0003; this version writes schema 0002"),
         SqlLedger(location, "magic", clock=clock),
     ):
         pass
@@ -155,8 +158,8 @@ def test_who_looked_before_the_upgrade_takes_no_lease_after_it(
 ) -> None:
     """An older version opens the ledger, and is overtaken before it has its lease."""
     with database.writing() as connection:
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
-    with pytest.raises(LedgerError, match="is of schema 0002; this version writes schema 0001"):
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0003'"))
+    with pytest.raises(LedgerError, match="is of schema 0003; this version writes schema 0002"):
         Lease(database, 1, clock).acquire()
 
 
@@ -182,3 +185,51 @@ def test_an_upgrade_that_is_cut_short_leaves_all_as_it_was(
     with SqlLedger(location, "magic", clock=clock) as ledger:
         assert is_upgraded(database)
         assert ledger.file(FILE) is not None
+
+
+@pytest.fixture
+def first_schema(location: Location, open_database: Callable[[Location], Database]) -> Database:
+    """A ledger's database as the first version wrote it, with files that a sample speaks for."""
+    with SqlLedger(location, "magic", clock=FakeClock()) as opened:
+        for facts in Scene(files=5, sampled=3).facts():
+            opened.record(facts)
+    database = open_database(location)
+    with database.writing() as connection:
+        for statement in (
+            "DROP INDEX ix_inject_files_sampled",
+            "ALTER TABLE inject_files DROP COLUMN sampled",
+            f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
+        ):
+            connection.execute(text(statement))
+    return database
+
+
+def test_a_ledger_of_the_first_schema_counts_what_a_sample_speaks_for(
+    location: Location, first_schema: Database, clock: FakeClock
+) -> None:
+    with (
+        pytest.raises(LedgerError, match="is of the older schema 0001"),
+        SqlLedger(location, "magic", clock=clock, reading=True),
+    ):
+        pass
+    with SqlLedger(location, "magic", clock=clock) as ledger:
+        assert ledger.sampled() == 3
+        for facts in Scene(2, files=4, sampled=4).facts():
+            ledger.record(facts)
+        assert ledger.sampled() == 4
+    with first_schema.reading() as connection:
+        indexes = {index["name"] for index in inspect(connection).get_indexes("inject_files")}
+    assert "ix_inject_files_sampled" in indexes
+    with looking(location, "magic", clock) as look:
+        assert [funnel.sampled for funnel in funnels(look)] == [4, 3]
+
+
+def test_what_a_sample_speaks_for_is_counted_by_its_index(database: Database) -> None:
+    lite = database.is_sqlite
+    count = f"SELECT count(*) FROM inject_files WHERE campaign = 1 AND sampled{' = 1' * lite}"
+    with database.reading() as connection:
+        if not lite:
+            # It would read so small a table as a whole.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = connection.execute(text(f"EXPLAIN {'QUERY PLAN ' * lite}{count}")).all()
+    assert "ix_inject_files_sampled" in str(plan)

@@ -27,6 +27,7 @@ from rucio_inject.testing.contracts.ledger import (
     life,
     rule_facts,
 )
+from rucio_inject.testing.scenes import Scene
 
 MANY = 1203
 """More than two pages of any ledger that reads in pages."""
@@ -223,6 +224,21 @@ class LedgerQueriesContract:
         with open_ledger() as ledger:
             ledger.record([f.RuleAsked(at=NOON, dataset=RUN, request=request), adopted])
             assert not ledger.asked_for(RUN, "QOS=FAST")
+
+    def test_files_that_a_sample_speaks_for_are_counted(self, open_ledger: OpenLedger) -> None:
+        with open_ledger() as ledger:
+            for facts in Scene(files=5, sampled=3, ends=False).facts():
+                ledger.record(facts)
+            assert ledger.sampled() == 3
+            # What is on record of it stays, and counts again when they are back.
+            back = Scene().did(0)
+            reason = "its replica was erased"
+            state = FileState.REPLICATING
+            ledger.record([f.FileSetBack(at=MORNING, did=back, state=state, reason=reason)])
+            ledger.record([failed(Scene().did(1))])
+            assert ledger.sampled() == 1
+            ledger.record([begun(2)])
+            assert ledger.sampled() == 0
 
     def test_rules_are_in_the_order_of_their_making(self, open_ledger: OpenLedger) -> None:
         names = ["r3", "r1", "r2"]

@@ -1,0 +1,34 @@
+"""Files that a sample speaks for are counted without their records."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_IS_SAMPLED = {
+    "sqlite": "json_extract(record, '$.sampled')",
+    "postgresql": "(record::json ->> 'sampled')::boolean",
+}
+
+
+def upgrade() -> None:
+    """Add the column, filled from the records, and its index."""
+    op.add_column(
+        "inject_files",
+        sa.Column("sampled", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
+    is_sampled = sa.text(_IS_SAMPLED[op.get_context().dialect.name])
+    table = sa.table("inject_files", sa.column("sampled", sa.Boolean()))
+    op.execute(sa.update(table).where(is_sampled).values(sampled=sa.true()))
+    op.create_index(
+        "ix_inject_files_sampled",
+        "inject_files",
+        ["campaign", "cycle", "state"],
+        sqlite_where=sa.text("sampled = 1"),
+        postgresql_where=sa.text("sampled"),
+    )
