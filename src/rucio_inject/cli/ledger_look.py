@@ -17,6 +17,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 campaign_argument = click.argument(
     "file", metavar="CAMPAIGN", type=click.Path(path_type=Path, readable=False)
 )
+campaigns_argument = click.argument(
+    "campaign_files",
+    nargs=-1,
+    required=True,
+    metavar="CAMPAIGN...",
+    type=click.Path(path_type=Path, readable=False),
+)
 
 
 def ledger_options(command: Command) -> Command:

@@ -19,7 +19,7 @@ from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
 from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
 from rucio_inject.cli.kept import keep, keep_of_broken
-from rucio_inject.cli.ledger_look import relocated
+from rucio_inject.cli.ledger_look import campaign_argument, relocated
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.news import News
 from rucio_inject.cli.options import sign_in_options, with_password
@@ -75,7 +75,7 @@ class Job:
 
 
 @click.command(epilog="Example: rucio-inject run --output out campaigns/magic.yaml")
-@click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path, readable=False))
+@campaign_argument
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
 @click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
 @click.option("--new-cycle", is_flag=True, help="Begin another cycle if the last one has ended.")

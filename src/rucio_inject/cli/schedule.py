@@ -14,13 +14,13 @@ from pathlib import Path
 import click
 
 from rucio_inject.campaign.load import load_campaign
+from rucio_inject.cli.ledger_look import campaign_argument
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.service.exports import Job, cron_lines, kubernetes_manifest, systemd_units
 from rucio_inject.whole_files import replacing
 from rucio_inject.words.moments import moment, shown
 
-_FILE = click.argument("file", metavar="CAMPAIGN", type=click.Path(path_type=Path, readable=False))
 SCHEMA = 1
 
 
@@ -30,7 +30,7 @@ def schedule() -> None:
 
 
 @schedule.command(epilog="Example: rucio-inject schedule show campaigns/functional-test.yaml")
-@_FILE
+@campaign_argument
 @click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(*, file: Path, count: int, as_json: bool) -> None:
@@ -66,7 +66,7 @@ def show(*, file: Path, count: int, as_json: bool) -> None:
 @schedule.command(
     epilog="Example: rucio-inject schedule export --systemd campaigns/functional-test.yaml"
 )
-@_FILE
+@campaign_argument
 @click.option("--cron", is_flag=True, help="A line for a crontab.")
 @click.option("--systemd", is_flag=True, help="A systemd service and timer.")
 @click.option("--k8s", is_flag=True, help="A Kubernetes CronJob.")

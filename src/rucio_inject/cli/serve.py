@@ -19,7 +19,7 @@ import click
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.service_keys import place_parts
 from rucio_inject.cli.exit_codes import ExitCode
-from rucio_inject.cli.ledger_look import relocated
+from rucio_inject.cli.ledger_look import campaigns_argument, relocated
 from rucio_inject.cli.options import PASSWORD, sign_in_options, with_password
 from rucio_inject.cli.output import legible
 from rucio_inject.cli.verbosity import verbose_option
@@ -40,13 +40,7 @@ _NAMES = {"account": "--account", "host": "--host"}
 
 
 @click.command(epilog="Example: rucio-inject serve campaigns/functional-test.yaml --port 8080")
-@click.argument(
-    "campaign_files",
-    nargs=-1,
-    required=True,
-    metavar="CAMPAIGN...",
-    type=click.Path(path_type=Path, readable=False),
-)
+@campaigns_argument
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
 @click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
 @click.option(

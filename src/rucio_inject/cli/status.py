@@ -12,7 +12,7 @@ import click
 
 from rucio_inject.cli.drain import as_object
 from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
-from rucio_inject.cli.ledger_look import ledger_options, relocated
+from rucio_inject.cli.ledger_look import campaigns_argument, ledger_options, relocated
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.output import fitted, to_reader
 from rucio_inject.cli.verbosity import shows_traces
@@ -33,13 +33,7 @@ SCHEMA = 1
 
 
 @click.command(epilog="Example: rucio-inject status campaigns/*.yaml")
-@click.argument(
-    "campaign_files",
-    nargs=-1,
-    required=True,
-    metavar="CAMPAIGN...",
-    type=click.Path(path_type=Path, readable=False),
-)
+@campaigns_argument
 @ledger_options
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON object a campaign and line.")
 @click.pass_context

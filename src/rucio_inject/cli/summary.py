@@ -61,20 +61,30 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "exit_code": int(report.code),
         "seconds": round(report.seconds, 3),
         "changed": outcome.changed,
+        **_what_came_of_files(report),
+        **_what_is_left(outcome),
+        **_analysis(outcome),
+        "paths": {what: str(path) for what, path in report.paths.items()},
+    }
+
+
+def _what_came_of_files(report: RunReport) -> dict[str, Any]:
+    outcome, totals = report.outcome, report.outcome.totals
+    return {
         "files": {str(state): count for state, count in sorted(outcome.by_state.items())},
-        "bytes": outcome.totals.bytes,
+        "bytes": totals.bytes,
         "skipped": outcome.skipped,
         "skip_reasons": list(report.skips),
         "held_back": outcome.held_back,
         "drained": as_object(outcome.drain),
         "not_yet": [left.reason for left in outcome.not_yet],
-        "adopted": {"files": outcome.totals.adopted, "bytes": outcome.totals.bytes_adopted},
+        "adopted": {"files": totals.adopted, "bytes": totals.bytes_adopted},
         "freed": {
-            "files": outcome.totals.freed,
-            "bytes": outcome.totals.bytes_freed,
-            "folder": outcome.totals.freed_from and str(outcome.totals.freed_from),
+            "files": totals.freed,
+            "bytes": totals.bytes_freed,
+            "folder": totals.freed_from and str(totals.freed_from),
         },
-        "empty": outcome.totals.empty,
+        "empty": totals.empty,
         "this_run": {str(what): count for what, count in (report.done or {}).items()},
         "origin": outcome.origin
         and {
@@ -83,12 +93,15 @@ def as_json(report: RunReport) -> dict[str, Any]:
             "free": outcome.origin.free,
             "used_share": round(outcome.origin.share, 4),
         },
-        "replicas_read_back": outcome.totals.replicas_read_back,
-        "sampled": {
-            "files": outcome.totals.sampled,
-            "replicas_told": outcome.totals.replicas_told,
-        },
-        "replicas_gone": outcome.totals.replicas_gone,
+        "replicas_read_back": totals.replicas_read_back,
+        "sampled": {"files": totals.sampled, "replicas_told": totals.replicas_told},
+        "replicas_gone": totals.replicas_gone,
+    }
+
+
+def _what_is_left(outcome: Outcome) -> dict[str, Any]:
+    """What did not come to its end, and why."""
+    return {
         "failures": [
             {
                 "did": str(record.did),
@@ -110,13 +123,18 @@ def as_json(report: RunReport) -> dict[str, Any]:
         "endless": {str(did): why for did, why in outcome.endless.items()},
         "not_closed": {str(did): why for did, why in outcome.not_closed.items()},
         "still_there": [str(record.did) for record in outcome.still_there],
-        "analysis": outcome.analysis.headline if outcome.analysis else None,
-        "analysis_error": outcome.analysis_error.message if outcome.analysis_error else None,
+    }
+
+
+def _analysis(outcome: Outcome) -> dict[str, Any]:
+    made, error = outcome.analysis, outcome.analysis_error
+    return {
+        "analysis": made.headline if made else None,
+        "analysis_error": error.message if error else None,
         "analysis_failures": [
-            {"file": path.name, "reason": error.message}
-            for path, error in sorted(outcome.analysis.failures if outcome.analysis else ())
+            {"file": path.name, "reason": why.message}
+            for path, why in sorted(made.failures if made else ())
         ],
-        "paths": {what: str(path) for what, path in report.paths.items()},
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rucio_inject.campaign.schema import Campaign
-from rucio_inject.cli.ledger_look import ledger_options, relocated
+from rucio_inject.cli.ledger_look import campaigns_argument, ledger_options, relocated
 from rucio_inject.cli.stopping import stoppable
 from rucio_inject.cli.web_options import web_options
 from rucio_inject.clock import SystemClock
@@ -24,13 +24,7 @@ A_WHILE = 3600.0
 
 
 @click.command(epilog="Example: rucio-inject web campaigns/*.yaml --port 0")
-@click.argument(
-    "campaign_files",
-    nargs=-1,
-    required=True,
-    metavar="CAMPAIGN...",
-    type=click.Path(path_type=Path, readable=False),
-)
+@campaigns_argument
 @ledger_options
 @web_options
 def web(*, campaign_files: tuple[Path, ...], output: Path | None, listening: Listening) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.rule import RuleState, RuleView
@@ -30,29 +32,40 @@ def subject(fact: f.Fact) -> str:  # noqa: PLR0911 -- a flat table
             return ""
 
 
-def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a flat table
+# What is told of every fact of a kind.
+_ALWAYS: Mapping[type[f.Fact], str] = {
+    f.FileOrganised: "in its dataset, which has its rules",
+    f.FileDescribed: "its metadata are in the catalogue",
+    f.FileAnnounced: "what came with it about its content has changed",
+    f.FileExpiring: "every rule on it was given its end",
+    f.FileGone: "gone from every RSE",
+    f.FileRetried: "goes on from where it failed",
+    f.SourceFreeing: "source to be removed",
+    f.SourceFreed: "source removed",
+    f.SourceSentAgain: "source sent again: the same bytes",
+    f.CollectionAsked: "to be made in the catalogue",
+    f.CollectionClosing: "complete: it is closed",
+    f.CollectionEnding: "to be given its end",
+    f.CollectionGone: "gone from the catalogue",
+    f.RuleGone: "gone",
+}
+
+
+def told(fact: f.Fact) -> str:
     """A fact in a short line, without the name of the file or rule that it is about."""
+    if (always := _ALWAYS.get(type(fact))) is not None:
+        return always
     match fact:
-        case f.CycleBegun():
-            return f"cycle {fact.cycle} begun"
-        case f.RunBegun():
-            return f"run begun by {fact.process}"
-        case f.RunEnded():
-            return f"run ended after {duration(fact.seconds)}, exit code {fact.code}: {fact.words}"
-        case f.CycleEnded():
-            return f"cycle {fact.cycle} has come to its end"
-        case f.UploadRSEChosen():
-            return f"new files are uploaded to {fact.rse}"
-        case f.DrainOrdered():
-            why = f" ({fact.reason})" if fact.reason else ""
-            return f"{'drained' if fact.on else 'no longer drained'}, by {fact.by}{why}"
-        case f.ScopeMade():
-            return f"scope {fact.scope} made for account {fact.account}"
-        case f.AttributeAsked():
-            before = "unset" if fact.before is None else fact.before
-            return f"attribute {fact.key} to be set to {fact.value}; it was {before}"
-        case f.NameSkipped():
-            return f"{fact.path} skipped ({fact.code}): {fact.reason}"
+        case f.FileFact():
+            return _of_file(fact)
+        case f.RuleAsked() | f.RuleMade() | f.RuleChanged() | f.RuleEnding():
+            return _of_rule(fact)
+        case _:
+            return _of_campaign(fact)
+
+
+def _of_file(fact: f.FileFact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
+    match fact:
         case f.FileFound():
             return f"found at {fact.path}"
         case f.FileMeasured():
@@ -65,18 +78,6 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
         case f.FileRegistered():
             found = "; it was there before" if fact.adopted else ""
             return f"registered with its replica at {fact.rse}{found}"
-        case f.FileOrganised():
-            return "in its dataset, which has its rules"
-        case f.FileDescribed():
-            return "its metadata are in the catalogue"
-        case f.CollectionAsked():
-            return "to be made in the catalogue"
-        case f.RuleAsked():
-            return f"rule to be asked for: {_request(fact)}"
-        case f.RuleMade():
-            return f"{'found' if fact.adopted else 'made'}: {_request(fact)}"
-        case f.RuleChanged():
-            return _rule_now(fact.view)
         case f.ReplicaReady():
             return f"replica at {fact.rse}"
         case f.FileReplicated():
@@ -85,44 +86,58 @@ def told(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912, PLR0915 -- a fla
             return f"waits for {fact.rse}: {reason(fact.reason)}"
         case f.ReplicaRead():
             return f"read back from {fact.rse}: {size(fact.measure.size)}, md5 {fact.measure.md5}"
-        case f.FileAnnounced():
-            return "what came with it about its content has changed"
         case f.ReplicaTold():
             return f"{fact.rse} tells: {size(fact.size)}, adler32 {fact.adler32}"
         case f.FileVerified() if fact.sampled:
             return "verified: every storage tells the same checksum; a sample of its run was read"
         case f.FileVerified():
             return "verified: the same bytes came back from everywhere"
-        case f.AnalysisMade():
-            return f"{plural(fact.files, 'file')} analysed: {fact.headline}"
         case f.FileSetBack():
             return f"set back to {fact.state}: {fact.reason}"
-        case f.RuleEnding():
-            return f"to end in {duration(fact.lifetime)}, with its replicas"
-        case f.FileExpiring():
-            return "every rule on it was given its end"
-        case f.RuleGone():
-            return "gone"
         case f.ReplicaGone():
             return f"replica at {fact.rse} gone, from catalogue and storage"
-        case f.FileGone():
-            return "gone from every RSE"
-        case f.SourceFreeing():
-            return "source to be removed"
-        case f.SourceFreed():
-            return "source removed"
-        case f.SourceSentAgain():
-            return "source sent again: the same bytes"
-        case f.CollectionClosing():
-            return "complete: it is closed"
-        case f.CollectionEnding():
-            return "to be given its end"
-        case f.CollectionGone():
-            return "gone from the catalogue"
         case f.FileFailed():
             return f"set aside ({fact.code}): {fact.reason}"
-        case f.FileRetried():
-            return "goes on from where it failed"
+        case _:
+            raise AssertionError(type(fact))
+
+
+def _of_rule(fact: f.RuleAsked | f.RuleMade | f.RuleChanged | f.RuleEnding) -> str:
+    match fact:
+        case f.RuleAsked():
+            return f"rule to be asked for: {_request(fact)}"
+        case f.RuleMade():
+            return f"{'found' if fact.adopted else 'made'}: {_request(fact)}"
+        case f.RuleChanged():
+            return _rule_now(fact.view)
+        case f.RuleEnding():
+            return f"to end in {duration(fact.lifetime)}, with its replicas"
+
+
+def _of_campaign(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table
+    match fact:
+        case f.CycleBegun():
+            return f"cycle {fact.cycle} begun"
+        case f.CycleEnded():
+            return f"cycle {fact.cycle} has come to its end"
+        case f.RunBegun():
+            return f"run begun by {fact.process}"
+        case f.RunEnded():
+            return f"run ended after {duration(fact.seconds)}, exit code {fact.code}: {fact.words}"
+        case f.UploadRSEChosen():
+            return f"new files are uploaded to {fact.rse}"
+        case f.DrainOrdered():
+            why = f" ({fact.reason})" if fact.reason else ""
+            return f"{'drained' if fact.on else 'no longer drained'}, by {fact.by}{why}"
+        case f.ScopeMade():
+            return f"scope {fact.scope} made for account {fact.account}"
+        case f.AttributeAsked():
+            before = "unset" if fact.before is None else fact.before
+            return f"attribute {fact.key} to be set to {fact.value}; it was {before}"
+        case f.NameSkipped():
+            return f"{fact.path} skipped ({fact.code}): {fact.reason}"
+        case f.AnalysisMade():
+            return f"{plural(fact.files, 'file')} analysed: {fact.headline}"
         case f.RepairAsked():
             return f"{fact.finding}: to be repaired ({fact.repair}): {fact.reason}"
         case f.RepairMade():
