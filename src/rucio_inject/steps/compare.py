@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 from rucio_inject.batches import batches
@@ -16,6 +17,9 @@ from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.pool import in_threads
 
+# The first question is a small one: files are copied while the lake answers the next.
+FIRST = 100
+
 Found: TypeAlias = Mapping[DID, KnownFile | KnownCollection]
 """What the catalogue has under some names."""
 
@@ -25,6 +29,12 @@ def measure_of(record: FileRecord) -> Measure:
     if record.measure is None:
         raise LedgerError(f"{record.did} is {record.state} but its checksums are not on record")
     return record.measure
+
+
+def _portions(files: Iterable[FileRecord]) -> Iterator[list[FileRecord]]:
+    coming = iter(files)
+    yield from batches(islice(coming, FIRST))
+    yield from batches(coming)
 
 
 def conflict(record: FileRecord, known: KnownFile) -> ContentConflict | None:
@@ -61,7 +71,7 @@ class CompareWithCatalogue:
         """
         crew = self._journal.crew
         for asked in in_threads(
-            batches(files), self._find, workers=2, crew=crew, ahead=1, gather=0
+            _portions(files), self._find, workers=2, crew=crew, ahead=1, gather=0
         ):
             for batch, found in asked:
                 if isinstance(found, InjectError):
