@@ -73,7 +73,7 @@ def test_quota_stops_a_rule_that_asks_for_too_much(lake: MemoryLake, world: Cont
     assert world.catalogue.held_to_limits("magic")
     assert world.catalogue.quota("magic", "LAPP-FAST").left == 5
     with pytest.raises(QuotaExceeded):
-        world.catalogue.add_rule(dataset, RuleRequest("QOS=FAST"), "magic")
+        world.catalogue.add_rules([dataset], RuleRequest("QOS=FAST"), "magic")
 
 
 def test_quota_sticks_a_rule_whose_dataset_grows(lake: MemoryLake, world: ContractWorld) -> None:

@@ -89,7 +89,7 @@ def test_a_dry_run_tells_what_the_run_does(bench: Bench, official_client: Offici
     assert ran.code == 0
     client = official_client("magic")
     rules = list(client.list_did_rules(SCOPE, "07040001"))
-    assert len(rules) == plan["calls"]["ask for a rule"]
+    assert len(rules) == plan["calls"]["ask for rules"]
 
     # One more, and one whose name somebody has used for other content.
     inbox(bench, "07040001", b"a first one", b"a second one", b"a third one", b"a fourth")

@@ -267,7 +267,9 @@ class Others:
             self.judge.their_collections.add(dataset)
             if number % 2:
                 request = RuleRequest("PIC-DCACHE")
-                made = self.world.catalogue.add_rule(dataset, request, self.lake.account)
+                made = self.world.catalogue.add_rules([dataset], request, self.lake.account)[
+                    dataset
+                ]
                 self.judge.their_rules.add(made)
 
     def _is_asked_for(self, dataset: DID) -> bool:

@@ -159,7 +159,7 @@ class CrashMachine(RuleBasedStateMachine):
 
     @rule(
         doing=st.sampled_from(
-            ["told", "unlink", "put", "place_files", "add_rule", "attach", "end_rule", "measure"]
+            ["told", "unlink", "put", "place_files", "add_rules", "attach", "end_rule", "measure"]
         ),
         times=st.integers(1, 4),
     )

@@ -200,7 +200,7 @@ class MakeRepairs:
         for finding in findings:
             request = self._request(finding)
             # Asking for a rule that is there takes its end back.
-            self._world.catalogue.add_rule(_did(finding), request, self._plan.account)
+            self._world.catalogue.add_rules([_did(finding)], request, self._plan.account)
 
     def _check_bad(self, finding: Finding) -> None:
         """Is it still bad, and is there a good one that was read just now?"""

@@ -226,9 +226,14 @@ class Catalogue(Protocol):
         """
         ...
 
-    def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
-        """Ask for a rule; gives its id, or that of the same rule if the DID has it already, which
-        then no longer ends by itself."""
+    def add_rules(
+        self, dids: Sequence[DID], request: RuleRequest, account: str
+    ) -> Mapping[DID, str]:
+        """Ask for the same rule on each of these DIDs; gives the rules' ids. A DID that has the
+        rule already keeps it, which then no longer ends by itself.
+
+        A refusal is of one DID or more, and none of the others has got a rule.
+        """
         ...
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:

@@ -6,7 +6,7 @@ ValueError for what makes no sense, and is called within `catalogue_errors`, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isnan
@@ -147,12 +147,12 @@ def stored_file(pfn: str, answer: object) -> StoredFile:
     )
 
 
-def made_rule(answer: object) -> str:
-    """The id of the one rule that was made."""
+def made_rules(answer: object, dids: Sequence[DID]) -> dict[DID, str]:
+    """The ids of the rules that were made for some DIDs, in their order."""
     ids = listing(answer)
-    if len(ids) != 1:
-        raise ValueError(f"{len(ids)} rules where one was asked for")
-    return text({"rule id": ids[0]}, "rule id")
+    if len(ids) != len(dids):
+        raise ValueError(f"{len(ids)} rules where {len(dids)} were asked for")
+    return {did: text({"rule id": made}, "rule id") for did, made in zip(dids, ids, strict=True)}
 
 
 def rule_view(row: Mapping[str, Any]) -> RuleView:

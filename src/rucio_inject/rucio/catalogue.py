@@ -346,34 +346,46 @@ class RucioCatalogue:
         if refused:
             raise NotFound(f"cannot declare replicas at {rse} bad: {', '.join(refused)}")
 
-    def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
+    def add_rules(
+        self, dids: Sequence[DID], request: RuleRequest, account: str
+    ) -> Mapping[DID, str]:
         """See the port."""
         client = self._session.client()
-        with catalogue_errors(f"cannot make a rule for {did} to {request.rse_expression}"):
+        what = f"{dids[0]}" if len(dids) == 1 else f"{dids[0]} and {len(dids) - 1} more"
+        with catalogue_errors(f"cannot make a rule for {what} to {request.rse_expression}"):
             try:
                 made = client.add_replication_rule(
-                    dids=[_plain(did)],
+                    dids=[_plain(did) for did in dids],
                     copies=request.copies,
                     rse_expression=request.rse_expression,
                     account=account,
                     activity=request.activity,
                 )
             except DuplicateRule:
-                return self._adopt(did, request, account)
-            return answers.made_rule(made)
+                there = self._adopt(dids, request, account)
+            else:
+                return answers.made_rules(made, dids)
+        if not there:
+            raise CatalogueUnavailable(
+                f"Rucio says that there is a rule for {what} to {request.rse_expression} already, "
+                "and shows none"
+            )
+        left = [did for did in dids if did not in there]
+        return {**there, **(self.add_rules(left, request, account) if left else {})}
 
-    def _adopt(self, did: DID, request: RuleRequest, account: str) -> str:
-        for view in self.rules([did], account):
-            if (view.rse_expression, view.copies) == (request.rse_expression, request.copies):
-                if view.expires_at is not None:
-                    # It was about to end; the files in the dataset now still need it.
-                    client = self._session.client()
-                    with catalogue_errors(f"cannot prolong rule {view.rule_id}"):
-                        client.update_replication_rule(view.rule_id, {"lifetime": None})
-                return view.rule_id
-        raise CatalogueUnavailable(
-            f"Rucio says that {did} has a rule to {request.rse_expression} and shows none"
-        )
+    def _adopt(self, dids: Sequence[DID], request: RuleRequest, account: str) -> Mapping[DID, str]:
+        """The same rules that are there already, which no longer end by themselves."""
+        there: dict[DID, str] = {}
+        for view in self.rules(dids, account):
+            if (view.rse_expression, view.copies) != (request.rse_expression, request.copies):
+                continue
+            if view.expires_at is not None:
+                # It was about to end; the files in the dataset now still need it.
+                client = self._session.client()
+                with catalogue_errors(f"cannot prolong rule {view.rule_id}"):
+                    client.update_replication_rule(view.rule_id, {"lifetime": None})
+            there[view.did] = view.rule_id
+        return there
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
         """See the port."""

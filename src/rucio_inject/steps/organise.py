@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 
-from rucio_inject.batches import REFUSALS, batches, divided
+from rucio_inject.batches import batches, divided
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.domain.facts import (
@@ -21,6 +22,9 @@ from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Ledger
 from rucio_inject.steps.journal import Journal
+
+# Datasets just made that get a rule in one call, which takes Rucio some milliseconds for each.
+RULED_AT_ONCE = 100
 
 UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VERIFIED})
 """In their datasets, whose rules keep them, or should."""
@@ -190,18 +194,18 @@ class Organise:
         views = self._catalogue.rules(there, self._account) if there else ()
         live = {(view.did, view.rse_expression, view.copies) for view in views}
         promised = self._promised(frozenset(lacking), {view.rule_id for view in views})
-        refused: dict[DID, InjectError] = {}
-        for dataset in lacking:
-            keys = {(dataset, r.rse_expression, r.copies): r for r in self._rules}
-            asked = {key: request for key, request in keys.items() if key not in promised}
-            if asked and promise_more:
+        wanted = {
+            request: [
+                dataset
+                for dataset in lacking
+                if (dataset, request.rse_expression, request.copies) not in promised
+            ]
+            for request in {(r.rse_expression, r.copies): r for r in self._rules}.values()
+        }
+        if promise_more:
+            for dataset in dict.fromkeys(chain.from_iterable(wanted.values())):
                 self._wait_again(dataset)
-            for key, request in asked.items():
-                self._journal.clock.check()
-                try:
-                    self._ask(dataset, request, there_before=key in live)
-                except REFUSALS as error:
-                    refused[dataset] = error
+        refused = self._ask(wanted, live, made)
         self._ruled.update(dataset for dataset in lacking if dataset not in refused)
         return refused
 
@@ -231,15 +235,45 @@ class Organise:
             if rule.rule_id in live and rule.ending_at is None
         }
 
-    def _ask(self, dataset: DID, request: RuleRequest, *, there_before: bool) -> None:
-        now = self._journal.clock.now
+    def _ask(
+        self,
+        wanted: Mapping[RuleRequest, Sequence[DID]],
+        live: Collection[tuple[DID, str, int]],
+        made: Collection[DID],
+    ) -> dict[DID, InjectError]:
+        """Ask for rules, of which some may be there already (`live`); gives datasets that Rucio
+        refused one to, and why."""
+        clock, ledger = self._journal.clock, self._journal.ledger
+        pairs = [(dataset, request) for request, some in wanted.items() for dataset in some]
         # One that an earlier run asked for, and was killed before the answer, is ours.
-        adopted = there_before and not self._journal.ledger.asked_for(
-            dataset, request.rse_expression
-        )
-        self._journal.tell([RuleAsked(at=now(), dataset=dataset, request=request)])
-        rule_id = self._catalogue.add_rule(dataset, request, self._account)
-        made = RuleMade(
-            at=now(), dataset=dataset, rule_id=rule_id, request=request, adopted=adopted
-        )
-        self._journal.tell([made])
+        adopted = {
+            (dataset, request)
+            for dataset, request in pairs
+            if (dataset, request.rse_expression, request.copies) in live
+            and not ledger.asked_for(dataset, request.rse_expression)
+        }
+        now = clock.now()
+        self._journal.tell(RuleAsked(at=now, dataset=d, request=r) for d, r in pairs)
+        refused: dict[DID, InjectError] = {}
+
+        def ask(request: RuleRequest, datasets: Sequence[DID]) -> None:
+            clock.check()
+            rules, now = self._catalogue.add_rules(datasets, request, self._account), clock.now()
+            self._journal.tell(
+                RuleMade(
+                    at=now,
+                    dataset=dataset,
+                    rule_id=rule_id,
+                    request=request,
+                    adopted=(dataset, request) in adopted,
+                )
+                for dataset, rule_id in rules.items()
+            )
+
+        for request, datasets in wanted.items():
+            empty = [dataset for dataset in datasets if dataset in made]
+            # Of what may hold files Rucio evaluates each within the call.
+            filled = [[dataset] for dataset in datasets if dataset not in made]
+            for some in (*batches(empty, RULED_AT_ONCE), *filled):
+                divided(some, partial(ask, request), refused.__setitem__)
+        return refused

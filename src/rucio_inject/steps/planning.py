@@ -13,6 +13,7 @@ from rucio_inject.domain.errors import InjectError, NotPermitted
 from rucio_inject.plan import Plan, PlannedAttribute, PlannedFiles, PlannedRSE, ToMake
 from rucio_inject.ports import Catalogue, KnownCollection, Ledger
 from rucio_inject.steps.foresee import ForeseeFiles, Promise
+from rucio_inject.steps.organise import RULED_AT_ONCE
 from rucio_inject.steps.place import DESCRIBED_AT_ONCE, PLACED_AT_ONCE
 from rucio_inject.steps.prepare import Attributes, is_attribute
 from rucio_inject.steps.room import lacking
@@ -57,7 +58,7 @@ class MakePlan:
             "set an RSE attribute": sum(attribute.changes for attribute in attributes),
             "upload a file": files.brought.files,
             "make datasets and containers": ceil(made / BATCH),
-            "ask for a rule": asked_for,
+            "ask for rules": asked_for,
             "register and attach files": ceil(files.registered / PLACED_AT_ONCE),
             "set metadata": ceil(files.described / DESCRIBED_AT_ONCE),
             "read a replica back": files.read_back,
@@ -98,21 +99,22 @@ class MakePlan:
         return ToMake(datasets[True], datasets[False]), ToMake(containers[True], containers[False])
 
     def _rules(self) -> tuple[ToMake, int]:
-        """Rules of the datasets, and how many calls would ask for one: also for one that is there
-        and that we did not ask for, which Rucio then gives us."""
+        """Rules of the datasets, and how many calls would ask for some: also for those that are
+        there and that we did not ask for, which Rucio then gives us."""
         datasets, found = self._foresee.datasets, self._foresee.collections
         there = [did for did in datasets if isinstance(found.get(did), KnownCollection)]
         account = self._promise.lake.identity.account
         views = self._catalogue.rules(there, account) if there else ()
         live = {(view.did, view.rse_expression, view.copies) for view in views}
         promised = self._promised(datasets, {view.rule_id for view in views})
-        keys = [
-            (dataset, rule.rse_expression, rule.copies)
-            for dataset in datasets
-            for rule in self._promise.rules
-        ]
-        made = sum(key not in live for key in keys)
-        return ToMake(made, len(keys) - made), sum(key not in promised for key in keys)
+        made = calls = 0
+        for rule in self._promise.rules:
+            keys = {d: (d, rule.rse_expression, rule.copies) for d in datasets}
+            made += sum(key not in live for key in keys.values())
+            asked = Counter(d in there for d, key in keys.items() if key not in promised)
+            calls += asked[True] + ceil(asked[False] / RULED_AT_ONCE)
+        there_before = len(datasets) * len(self._promise.rules) - made
+        return ToMake(made, there_before), calls
 
     def _promised(
         self, datasets: Mapping[DID, object], live: set[str]

@@ -254,25 +254,31 @@ class MemoryCatalogue:
             if unknown := set(dids).difference(there):
                 raise NotFound(f"no replicas at {rse}: {', '.join(map(str, sorted(unknown)))}")
 
-    def add_rule(self, did: DID, request: RuleRequest, account: str) -> str:
+    def add_rules(
+        self, dids: Sequence[DID], request: RuleRequest, account: str
+    ) -> Mapping[DID, str]:
         """See the port."""
-        with self._lake.call("add_rule"):
-            if self._type(did) is None:
-                raise NotFound(f"{did} is not in the catalogue")
+        with self._lake.call("add_rules"):
+            if unknown := [str(did) for did in dids if self._type(did) is None]:
+                raise NotFound(f"{', '.join(unknown)} is not in the catalogue")
             if len(self._lake.resolve(request.rse_expression)) < request.copies:
                 raise CatalogueRefused(f"too few RSEs in {request.rse_expression!r}")
-            for rule_id, rule in self._lake.rules.items():
-                if _same(rule, did, request, account):
-                    # It was about to end; the files in the dataset now still need it.
-                    rule.expires_at = None
-                    return rule_id
-            made = LakeRule(did, request, account)
-            evaluate(self._lake, made)
-            if made.error:
-                raise QuotaExceeded(made.error)
-            rule_id = self._lake.new_rule_id()
-            self._lake.rules[rule_id] = made
-            return rule_id
+            there = {
+                rule.did: rule_id
+                for rule_id, rule in self._lake.rules.items()
+                if any(_same(rule, did, request, account) for did in dids)
+            }
+            for rule_id in there.values():
+                # It was about to end; the files in the dataset now still need it.
+                self._lake.rules[rule_id].expires_at = None
+            made = {did: LakeRule(did, request, account) for did in dids if did not in there}
+            for rule in made.values():
+                evaluate(self._lake, rule)
+                if rule.error:
+                    raise QuotaExceeded(rule.error)
+            new = {did: self._lake.new_rule_id() for did in made}
+            self._lake.rules |= {new[did]: rule for did, rule in made.items()}
+            return {**there, **new}
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
         """See the port."""

@@ -65,7 +65,7 @@ class TestNothing:
         world.run()
         assert Bench(world, tmp_path).look() == []
 
-    @pytest.mark.parametrize("doing", ["end_rule", "place_files", "attach", "add_rule"])
+    @pytest.mark.parametrize("doing", ["end_rule", "place_files", "attach", "add_rules"])
     def test_of_files_that_a_stopped_run_left(self, tmp_path: Path, doing: str) -> None:
         world = World(tmp_path)
         world.lake.crash_after(1, doing)
@@ -568,12 +568,12 @@ class TestCollectionsAndRules:
 
     def test_a_rule_that_is_not_on_record(self, bench: Bench) -> None:
         request = RuleRequest("QOS=SAFE")
-        extra = bench.world.catalogue.add_rule(RUN, request, bench.lake.account)
+        extra = bench.world.catalogue.add_rules([RUN], request, bench.lake.account)[RUN]
         finding = bench.one(Kind.RULE)
         assert (finding.rule_id, finding.did, finding.repair) == (extra, RUN, None)
 
     def test_a_rule_that_is_not_on_record_of_a_dataset_of_others(self, bench: Bench) -> None:
-        bench.world.catalogue.add_rule(RUN, RuleRequest("QOS=SAFE"), bench.lake.account)
+        bench.world.catalogue.add_rules([RUN], RuleRequest("QOS=SAFE"), bench.lake.account)
         bench.world.shelf.pages.collections[RUN] = False
         assert bench.look() == []
 

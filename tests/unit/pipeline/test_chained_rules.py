@@ -46,7 +46,7 @@ def chained(world: World) -> str:
     """Link an operator's rule, whose transfers hang, to ours; its id."""
     world.lake.rses["LAPP-FAST"].hangs = True
     request = RuleRequest("LAPP-FAST")
-    child = world.catalogue.add_rule(dataset_of(world), request, "operator")
+    child = world.catalogue.add_rules([dataset_of(world)], request, "operator")[dataset_of(world)]
     world.lake.link(our_rule(world), child)
     return child
 

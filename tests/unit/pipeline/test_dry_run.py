@@ -44,7 +44,7 @@ EFFECTS: dict[type, set[str]] = {
         "close",
         "expire_collection",
         "mark_bad",
-        "add_rule",
+        "add_rules",
         "end_rule",
     },
     # What is read back is written to a folder.
@@ -157,7 +157,7 @@ def test_the_run_makes_the_calls_that_were_foreseen(world: World, inbox: Path) -
     plan, calls = planned(world), run_counted(world)
     assert plan.files.count == {Fate.NEW: 2, Fate.THERE: 1}
     assert calls["put"] == plan.calls["upload a file"]
-    assert calls["add_rule"] == plan.calls["ask for a rule"]
+    assert calls["add_rules"] == plan.calls["ask for rules"]
     assert calls["measure"] == plan.calls["read a replica back"]
     assert calls["set_rse_attribute"] == plan.calls["set an RSE attribute"] == 1
     assert calls["place_files"] >= plan.calls["register and attach files"]
@@ -174,7 +174,7 @@ def test_what_is_left_after_a_crash_is_foreseen(tmp_path: Path, calls: int) -> N
         world.run()
     plan, done = planned(world), run_counted(world)
     assert done["put"] == plan.files.brought.files
-    assert done["add_rule"] == plan.calls.get("ask for a rule", 0)
+    assert done["add_rules"] == plan.calls.get("ask for rules", 0)
     world.assert_all_is_gone()
 
 
@@ -306,7 +306,7 @@ def test_what_was_lost_would_be_brought_again(world: World, inbox: Path) -> None
     plan, done = planned(world), run_counted(world)
     assert plan.files.count == {Fate.LOST: 2, Fate.DONE: 1}
     assert (plan.files.brought.files, plan.datasets) == (1, ToMake(1, 0))
-    assert (done["put"], done["add_rule"]) == (1, plan.calls["ask for a rule"])
+    assert (done["put"], done["add_rules"]) == (1, plan.calls["ask for rules"])
 
 
 def test_too_little_quota_is_told_as_the_run_tells_it(world: World, inbox: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
 import pytest
-from tests.injection_world import World
+from tests.injection_world import MOCK, World
 
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.injection import FileState
@@ -25,18 +25,20 @@ def world(tmp_path: Path) -> World:
 def test_datasets_get_their_rules_while_the_bytes_are_copied(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ruled, put, add_rule = Event(), MemoryStorage.put, MemoryCatalogue.add_rule
+    ruled, put, add_rules = Event(), MemoryStorage.put, MemoryCatalogue.add_rules
 
-    def tell(self: MemoryCatalogue, did: DID, request: RuleRequest, account: str) -> str:
-        rule = add_rule(self, did, request, account)
+    def tell(
+        self: MemoryCatalogue, dids: Sequence[DID], request: RuleRequest, account: str
+    ) -> Mapping[DID, str]:
+        rules = add_rules(self, dids, request, account)
         ruled.set()
-        return rule
+        return rules
 
     def wait(self: MemoryStorage, rse: str, path: Path, did: DID) -> Stored:
         assert ruled.wait(20), "no rule was asked for before the first bytes had come"
         return put(self, rse, path, did)
 
-    monkeypatch.setattr(MemoryCatalogue, "add_rule", tell)
+    monkeypatch.setattr(MemoryCatalogue, "add_rules", tell)
     monkeypatch.setattr(MemoryStorage, "put", wait)
     assert dict(world.run().by_state) == {FileState.VERIFIED: 2}
     assert world.broken() == []
@@ -73,6 +75,30 @@ def test_the_rules_of_a_dataset_just_made_are_not_asked_for(
     with pytest.raises(KeyboardInterrupt):
         world.run()
     assert asked == []
+
+
+def test_datasets_just_made_get_a_rule_in_one_call(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.changes["source"] = {**MOCK, "runs": 3, "subruns": 1}
+    asked: list[list[DID]] = []
+    add_rules = MemoryCatalogue.add_rules
+
+    def note(
+        self: MemoryCatalogue, dids: Sequence[DID], request: RuleRequest, account: str
+    ) -> Mapping[DID, str]:
+        asked.append(list(dids))
+        return add_rules(self, dids, request, account)
+
+    monkeypatch.setattr(MemoryCatalogue, "add_rules", note)
+    world.changes["rules"] = [{"rse_expression": "PIC-DCACHE"}]
+    assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+    assert [len(dids) for dids in asked] == [3] * 2
+    asked.clear()
+    # Rucio evaluates what is in a dataset within the call: each has one of its own then.
+    world.changes["rules"] = [{"rse_expression": e} for e in ("PIC-DCACHE", "QOS=FAST")]
+    assert dict(world.run().by_state) == {FileState.VERIFIED: 3}
+    assert [len(dids) for dids in asked] == [1] * 3
 
 
 def _full_stop(*_: object, **__: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -364,7 +364,7 @@ class TestWhatOthersHave:
     def test_rules_that_were_there_do_not_end(self, world: World, inbox: Path) -> None:
         world.lake.scopes[SCOPE] = world.lake.account
         world.catalogue.add_collections({RUN: DIDType.DATASET})
-        theirs = world.catalogue.add_rule(RUN, RuleRequest("QOS=FAST"), world.lake.account)
+        theirs = world.catalogue.add_rules([RUN], RuleRequest("QOS=FAST"), world.lake.account)[RUN]
         world.changes["end"] = END
         outcome = world.run()
         assert "rules that were there" in outcome.kept[RUN]
@@ -373,7 +373,7 @@ class TestWhatOthersHave:
 
     @pytest.mark.parametrize("number", range(1, 5))
     def test_rules_whose_answer_was_lost_are_ours(self, world: World, number: int) -> None:
-        stop_after(world, "add_rule", number)
+        stop_after(world, "add_rules", number)
         world.run()
         world.assert_all_is_gone()
 
@@ -531,15 +531,15 @@ class TestWhatVanished:
         self, world: World, inbox: Path
     ) -> None:
         """As Rucio answers for an RSE that is blocked for writing."""
-        asked = world.catalogue.add_rule
+        asked = world.catalogue.add_rules
 
-        def add_rule(did: DID, request: RuleRequest, account: str) -> str:
+        def add_rules(dids: Sequence[DID], request: RuleRequest, account: str) -> Mapping[DID, str]:
             if request.rse_expression == "PIC-DCACHE":
                 raise CatalogueRefused("RSE PIC-DCACHE is blocked for writing")
-            return asked(did, request, account)
+            return asked(dids, request, account)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(world.catalogue, "add_rule", add_rule)
+            patch.setattr(world.catalogue, "add_rules", add_rules)
             world.run()
         assert failure_codes(world) == dict.fromkeys(NAMES, "catalogue-refused")
         for _ in range(2):
@@ -579,14 +579,14 @@ class TestWhatVanished:
     def test_a_rule_that_finds_no_quota_tells_its_files(self, world: World) -> None:
         # Room for the rule as it is asked for, on the empty dataset, and none for the files.
         world.changes["rules"] = [{"rse_expression": "QOS=FAST"}]
-        asked = world.catalogue.add_rule
+        asked = world.catalogue.add_rules
 
-        def add_rule(did: DID, request: RuleRequest, account: str) -> str:
-            made = asked(did, request, account)
+        def add_rules(dids: Sequence[DID], request: RuleRequest, account: str) -> Mapping[DID, str]:
+            made = asked(dids, request, account)
             world.lake.rses["LAPP-FAST"].limits["magic"] = 1
             return made
 
-        world.catalogue.add_rule = add_rule  # type: ignore[method-assign]
+        world.catalogue.add_rules = add_rules  # type: ignore[method-assign]
         outcome = world.run()
         assert len(outcome.waiting) == 2
         assert all("quota" in str(record.waits_for) for record in outcome.waiting)
@@ -685,7 +685,7 @@ class TestWhatTheCrashMachineFound:
         world.run()
         more = ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")
         world.changes["rules"] = [{"rse_expression": e} for e in more]
-        stop_after(world, "add_rule", calls)
+        stop_after(world, "add_rules", calls)
         world.run()
         assert {*world.files()[0].replicas} == {*HOLDERS}
 

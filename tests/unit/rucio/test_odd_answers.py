@@ -36,7 +36,7 @@ CALLS: dict[str, Call] = {
     "missing": lambda c: c.missing([FILE]),
     "add_collections": lambda c: c.add_collections({DATASET: DIDType.DATASET}),
     "contents": lambda c: c.contents(DATASET),
-    "add_rule": lambda c: c.add_rule(DATASET, RuleRequest("RSE"), "magic"),
+    "add_rules": lambda c: c.add_rules([DATASET], RuleRequest("RSE"), "magic"),
     "rules": lambda c: c.rules([DATASET], "magic"),
     "locks": lambda c: c.locks("rule"),
     "stuck_files": lambda c: c.stuck_files("rule"),
@@ -104,7 +104,7 @@ def test_a_rule_made_without_its_id(
 ) -> None:
     server.default = Answer(answer.body, answer.kind, 201)
     with pytest.raises(CatalogueUnavailable, match="makes no sense"):
-        catalogue.add_rule(DATASET, RuleRequest("RSE"), "magic")
+        catalogue.add_rules([DATASET], RuleRequest("RSE"), "magic")
 
 
 @pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)

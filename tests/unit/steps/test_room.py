@@ -88,7 +88,7 @@ class TestQuota:
         catalogue.ensure_scope("MAGIC", "magic")
         file = DID("MAGIC", "held")
         catalogue.add_files("LAPP-FAST", [NewFile(file, Measure(7, "1", "0" * 32))])
-        catalogue.add_rule(file, FAST, "magic")
+        catalogue.add_rules([file], FAST, "magic")
         lake.rses["LAPP-FAST"].limits["magic"] = 10
         with pytest.raises(QuotaExceeded, match="LAPP-FAST: 3 bytes"):
             self.check(lake, 4, FAST)

@@ -329,7 +329,7 @@ class BadReplicasContract:
         world.catalogue.add_collections({dataset: DIDType.DATASET})
         world.catalogue.attach({dataset: [did]})
         for expression in (world.rse, world.expression):
-            world.catalogue.add_rule(dataset, RuleRequest(expression), world.account)
+            world.catalogue.add_rules([dataset], RuleRequest(expression), world.account)
 
         def replicas() -> Mapping[str, KnownReplica]:
             return world.catalogue.look_up([did])[did].replicas

@@ -68,7 +68,7 @@ class RulesContract:
     def test_a_rule_to_another_expression_is_another(self, world: ContractWorld) -> None:
         dataset = self.filled(world)
         first = self.asked(world, dataset)
-        second = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        second = self.asked(world, dataset, RuleRequest(world.rse))
         found = world.catalogue.rules([dataset], world.account)
         assert {view.rule_id for view in found} == {first, second}
 
@@ -79,6 +79,24 @@ class RulesContract:
         assert [v.rule_id for v in world.catalogue.rules([mine], world.account)] == [rule_id]
         assert list(world.catalogue.rules([world.name("dataset")], world.account)) == []
         assert list(world.catalogue.rules([], world.account)) == []
+
+    def test_a_rule_for_many_datasets_at_once(self, world: ContractWorld) -> None:
+        datasets = [world.name("dataset") for _ in range(3)]
+        world.catalogue.add_collections(dict.fromkeys(datasets, DIDType.DATASET))
+        had = self.asked(world, datasets[1])
+        world.catalogue.end_rule(had, 3600)
+        made = world.catalogue.add_rules(datasets, RuleRequest(world.expression), world.account)
+        assert {*made} == {*datasets}
+        assert made[datasets[1]] == had
+        found = {v.did: v for v in world.catalogue.rules(datasets, world.account)}
+        assert {did: view.rule_id for did, view in found.items()} == made
+        assert found[datasets[1]].expires_at is None
+
+    def test_one_that_is_not_there_keeps_all_from_their_rule(self, world: ContractWorld) -> None:
+        dataset, none = self.filled(world), world.name("dataset")
+        with pytest.raises(NotFound):
+            world.catalogue.add_rules([dataset, none], RuleRequest(world.expression), world.account)
+        assert list(world.catalogue.rules([dataset], world.account)) == []
 
     def test_rules_of_many_datasets(self, world: ContractWorld) -> None:
         datasets = [world.name("dataset") for _ in range(25)]
@@ -95,14 +113,14 @@ class RulesContract:
     def test_more_copies_than_rses(self, world: ContractWorld) -> None:
         dataset = self.filled(world, world.registered())
         with pytest.raises(CatalogueError):
-            world.catalogue.add_rule(dataset, RuleRequest(world.expression, 2), world.account)
+            self.asked(world, dataset, RuleRequest(world.expression, 2))
         assert list(world.catalogue.rules([dataset], world.account)) == []
 
     def test_two_copies_are_two_locks(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
         request = RuleRequest(f"{world.rse}|{world.other}", 2)
-        rule_id = world.catalogue.add_rule(dataset, request, world.account)
+        rule_id = self.asked(world, dataset, request)
         world.settle(lambda: self.view(world, dataset).locks_ok == 2)
         assert {lock.rse for lock in world.catalogue.locks(rule_id)} == {world.rse, world.other}
 
@@ -170,7 +188,7 @@ class RulesContract:
         assert pfn is not None
         world.storage.remove(world.rse, pfn)
         dataset = self.filled(world, file)
-        parent = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        parent = self.asked(world, dataset, RuleRequest(world.rse))
         child = self.asked(world, dataset)
         world.settle(lambda: self.views(world, dataset)[child].state is RuleState.STUCK)
         world.link(parent, child)
@@ -210,7 +228,7 @@ class RulesContract:
     def test_with_its_last_replica_a_file_leaves_the_catalogue(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
-        rule_id = world.catalogue.add_rule(dataset, RuleRequest(world.rse), world.account)
+        rule_id = self.asked(world, dataset, RuleRequest(world.rse))
         world.settle(lambda: self.view(world, dataset).locks_ok == 1)
         world.catalogue.end_rule(rule_id, 1)
         world.settle(lambda: world.catalogue.missing([file]) == {file})
@@ -228,9 +246,10 @@ class RulesContract:
             world.catalogue.attach({did: files})
         return did
 
-    def asked(self, world: ContractWorld, dataset: DID) -> str:
-        """The rule that brings a dataset to `other`."""
-        return world.catalogue.add_rule(dataset, RuleRequest(world.expression), world.account)
+    def asked(self, world: ContractWorld, dataset: DID, request: RuleRequest | None = None) -> str:
+        """The rule that was asked for, or the one that brings a dataset to `other`."""
+        wanted = request or RuleRequest(world.expression)
+        return world.catalogue.add_rules([dataset], wanted, world.account)[dataset]
 
     def views(self, world: ContractWorld, dataset: DID) -> dict[str, RuleView]:
         """The rules of a dataset by their ids."""
