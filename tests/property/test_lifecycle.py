@@ -82,7 +82,7 @@ def facts(draw: st.DrawFn) -> list[f.Fact]:
     return draw(st.sampled_from([[one], whole[: draw(st.integers(0, len(whole)))]]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(facts(), max_size=12))
 def test_what_is_on_record_survives(batches: list[list[f.Fact]]) -> None:
     """The ledger in a database and the one in memory say the same, now and when opened again."""
