@@ -35,10 +35,10 @@ from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.factory import Ports
 from rucio_inject.ledger.engine import is_url, postgresql_database, sqlite_database
-from rucio_inject.ledger.fact_json import file_text
 from rucio_inject.ledger.many_rows import MOVED_FILES, Values, write_rows
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.tables import campaigns
+from rucio_inject.ledger.working_set import file_row
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
@@ -223,11 +223,7 @@ def ended_row(campaign: int, record: FileRecord, number: int) -> Values:
     """The row of one file that is gone."""
     name = did(number)
     path = f"/data/magic/2020/02/03/{name.name}"
-    mine = replace(record, did=name, path=path, dataset=dataset(number))
-    size = mine.measure.size if mine.measure else None
-    state, source = str(mine.state), str(mine.source)
-    place = (campaign, mine.did.scope, mine.did.name, state, mine.cycle, str(mine.dataset))
-    return (*place, size, None, source, file_text(mine))
+    return file_row(campaign, replace(record, did=name, path=path, dataset=dataset(number)))
 
 
 def ending(name: DID) -> Sequence[f.FileFact]:

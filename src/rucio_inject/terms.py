@@ -21,12 +21,12 @@ from rucio_inject.domain.names import (
     sanitised,
     template_fields,
 )
+from rucio_inject.domain.place import Place
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
 from rucio_inject.measuring import readable_stat
 from rucio_inject.sources.room import room_of
 from rucio_inject.steps.close import Closing, Run
-from rucio_inject.steps.discover import Place
 from rucio_inject.steps.free import Watermark
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.sampling import Sample

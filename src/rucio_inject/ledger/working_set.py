@@ -156,7 +156,7 @@ class _WorkingSet:
         moved: list[Values] = []
         told: list[Values] = []
         for file in self._files.values():
-            row = _row(self._campaign, file.record)
+            row = file_row(self._campaign, file.record)
             (told if _in_place(file) else moved).append(row)
         write_rows(self._connection, MOVED_FILES, moved)
         write_rows(self._connection, TOLD_FILES, told)
@@ -297,7 +297,8 @@ def _in_place(file: _File) -> bool:
     )
 
 
-def _row(campaign: int, record: FileRecord) -> Values:
+def file_row(campaign: int, record: FileRecord) -> Values:
+    """The row of a file, for `write_rows`."""
     return (
         campaign,
         record.did.scope,

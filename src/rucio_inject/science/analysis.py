@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rucio_inject.domain.errors import AnalysisFailed, UsageError
 from rucio_inject.science.cuts import CUTS, EDGES
 from rucio_inject.science.extra import science_extra
+from rucio_inject.science.result import AnalysisResult
 from rucio_inject.science.statistics import li_ma_significance
 from rucio_inject.whole_files import replacing
 
@@ -29,42 +29,6 @@ _UNITS = {
     "energy_off": "GeV",
     "charge": "photo-electrons",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AnalysisResult:
-    """What came out: where it is, the headline numbers, and which files could not be analysed.
-
-    `figure` is None when there was nothing to draw. Counts of events are of every level; `n_on`,
-    `n_off`, `excess` (counts) and `significance` (standard deviations) are of reconstructed events,
-    and `significance` is None when there were none of those.
-    """
-
-    numbers: Path
-    figure: Path | None
-    files: int
-    events: int
-    n_on: int
-    n_off: int
-    alpha: float
-    excess: float
-    significance: float | None
-    failures: tuple[tuple[Path, str], ...]
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files that were made."""
-        return (self.numbers,) if self.figure is None else (self.figure, self.numbers)
-
-    @property
-    def headline(self) -> str:
-        """The result in one line."""
-        parts = [f"{_count(self.events, 'event')} in {_count(self.files, 'file')}"]
-        if self.significance is not None:
-            parts.append(f"excess {self.excess:.1f}, significance {self.significance:.1f} sigma")
-        if self.failures:
-            parts.append(f"{_count(len(self.failures), 'file')} could not be analysed")
-        return "; ".join(parts)
 
 
 def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> AnalysisResult:
@@ -105,10 +69,6 @@ def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> An
 def _refuse_empty(path: Path) -> None:
     if path.exists() and not path.stat().st_size:
         raise AnalysisFailed(f"{path.name} is empty: it has no bytes", hint="leave it out")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _check(files: Sequence[Path], out: Path) -> None:

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from rucio_inject.science.analysis import AnalysisResult
 from rucio_inject.science.cuts import CHARGE_EDGES, CUTS, ENERGY_EDGES, THETA2_EDGES
+from rucio_inject.science.result import AnalysisResult
 from rucio_inject.science.tally import Level, Tally
 
 DOTS_PER_INCH = 150

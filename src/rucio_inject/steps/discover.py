@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from rucio_inject.batches import batches
@@ -20,6 +20,7 @@ from rucio_inject.domain.facts import (
     SourceSentAgain,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.domain.place import Place
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import LeftOut, Source, SourceFile
 from rucio_inject.steps.journal import Journal
@@ -29,18 +30,6 @@ BATCH = 1000
 
 Closed: TypeAlias = Callable[[Collection[DID]], Collection[DID]]
 """Those of some datasets that take no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a file belongs in the catalogue."""
-
-    did: DID
-    dataset: DID
-    containers: tuple[DID, ...]
-    metadata: Mapping[str, str | int]
-    late: DID | None = None
-    """The dataset that takes it if its own is closed; None: it is set aside then."""
 
 
 class Discover:

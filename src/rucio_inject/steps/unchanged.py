@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rucio_inject.domain.errors import NameRefused, UsageError
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.place import Place
 from rucio_inject.ports import Ledger, LeftOut, SourceFile
-
-if TYPE_CHECKING:
-    from rucio_inject.steps.discover import Place
 
 HINT = (
     "rules, end, deadlines, limits, access, retry, monitor, workers, source.free and "

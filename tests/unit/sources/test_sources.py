@@ -12,11 +12,12 @@ from rucio_inject.cli.news import News
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import SourceUnreadable, UsageError
 from rucio_inject.domain.names import Letter, MagicScience, Telescope, parse_name
+from rucio_inject.domain.place import Place
 from rucio_inject.science.content import RawContent
 from rucio_inject.sources.directory import DirectorySource
 from rucio_inject.sources.listing import ListingSource
 from rucio_inject.sources.mock import MockPlan, MockSource
-from rucio_inject.steps.discover import Discover, Place
+from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.journal import Journal
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf

@@ -15,10 +15,11 @@ from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.place import Place
 from rucio_inject.domain.story import begin_file
 from rucio_inject.ports import SourceFile
 from rucio_inject.steps import discover
-from rucio_inject.steps.discover import Discover, Place
+from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.journal import Journal
 from rucio_inject.testing.contracts.ledger import FILE, NOON, SIBLING, begun, found
 from rucio_inject.testing.fake_clock import FakeClock
