@@ -26,6 +26,7 @@ CATALOGUE_READS = frozenset(
         "rules",
         "locks",
         "stuck_files",
+        "holders",
         "usage",
     }
 )
@@ -39,6 +40,7 @@ LEDGER_READS = frozenset(
         "analysed",
         "upload_rse",
         "drain",
+        "sampled",
         "files",
         "counts",
         "usage",

@@ -84,9 +84,9 @@ class CrashMachine(RuleBasedStateMachine):
                 action(self.others, rse, number)
             return call(doing)
 
-        def end_rule(rule_id: str, lifetime: int) -> None:
+        def end_rule(rule_id: str, lifetime: int, child: str | None = None) -> None:
             judge.end_rule(rule_id)
-            real.end_rule(rule_id, lifetime)
+            real.end_rule(rule_id, lifetime, child)
 
         def add_files(rse: str, files: list[NewFile]) -> None:
             judge.add_files(rse, files)

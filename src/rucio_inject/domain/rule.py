@@ -84,6 +84,15 @@ class RuleView:
         return self.chained
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A rule, of whichever account, that holds a file's replica on an RSE."""
+
+    rule_id: str
+    account: str
+    rse_expression: str
+
+
 class LockState(StrEnum):
     """Whether one replica that a rule promises is there."""
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import Lock, RuleRequest, RuleView, StuckFile
+from rucio_inject.domain.rule import Holder, Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 
 AttributeValue: TypeAlias = str | bool | int
@@ -248,11 +248,23 @@ class Catalogue(Protocol):
         """Why files of a STUCK rule are not where they should be; empty for other rules."""
         ...
 
-    def end_rule(self, rule_id: str, lifetime: int) -> None:
+    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
+        """Rules of whichever account that hold a file's replica on an RSE, by the rule's id; empty
+        if the file is not there."""
+        ...
+
+    def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
         """Let a rule end after `lifetime` seconds and purge its replicas then.
 
-        Idempotent, but counts anew from each call. NotFound if the rule is not there.
+        `child` is another rule of the same DID: one that is not OK is waited for, and if it is
+        deleted before that, the end is taken back. Idempotent, but counts anew from each call.
+        NotFound if the rule, or its child, is not there.
         """
+        ...
+
+    def keep_rule(self, rule_id: str) -> None:
+        """Take the end of a rule back, and the link to its child. Idempotent. NotFound if the rule
+        is not there: it has ended."""
         ...
 
     def usage(self, rse: str) -> Usage:

@@ -15,7 +15,7 @@ from typing import Any
 from rucio_inject.domain.checksum import normalise_adler32, normalise_md5
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import Lock, LockState, RuleState, RuleView, StuckFile
+from rucio_inject.domain.rule import Holder, Lock, LockState, RuleState, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import Identity, KnownReplica, StoredFile
 
@@ -170,6 +170,11 @@ def rule_view(row: Mapping[str, Any]) -> RuleView:
         error=text(row, "error") if row.get("error") else None,
         child_rule_id=text(row, "child_rule_id") if row.get("child_rule_id") else None,
     )
+
+
+def holder(row: Mapping[str, Any]) -> Holder:
+    """A rule that holds a file."""
+    return Holder(text(row, "id"), text(row, "account"), text(row, "rse_expression"))
 
 
 def lock(row: Mapping[str, Any]) -> Lock:

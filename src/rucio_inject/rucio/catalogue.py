@@ -24,7 +24,7 @@ from rucio_inject.domain.errors import (
     NotFound,
     NotPermitted,
 )
-from rucio_inject.domain.rule import Lock, RuleRequest, RuleView, StuckFile
+from rucio_inject.domain.rule import Holder, Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import (
     AttributeValue,
@@ -425,11 +425,44 @@ class RucioCatalogue:
                 # It ended since it was listed.
                 return []
 
-    def end_rule(self, rule_id: str, lifetime: int) -> None:
+    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
         """See the port."""
         client = self._session.client()
+        with catalogue_errors(f"cannot list the rules that hold {did}"):
+            try:
+                rows = answers.rows(client.list_associated_rules_for_file(did.scope, did.name))
+            except DataIdentifierNotFound:
+                return []
+            found = sorted(map(answers.holder, rows), key=lambda holder: holder.rule_id)
+        # A rule may hold a file on one RSE of several, and have locks on a million other files.
+        return [holder for holder in found if self._is_held(did, rse, holder)]
+
+    def _is_held(self, did: DID, rse: str, holder: Holder) -> bool:
+        try:
+            among = self.resolve(holder.rse_expression)
+        except NotFound:
+            # It stood for other RSEs when the rule was made.
+            among = ()
+        if among == (rse,):
+            return True
+        return any((lock.did, lock.rse) == (did, rse) for lock in self.locks(holder.rule_id))
+
+    def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
+        """See the port."""
+        options: dict[str, int | bool | str] = {"lifetime": lifetime, "purge_replicas": True}
+        if child is not None:
+            options["child_rule_id"] = child
+        client = self._session.client()
         with catalogue_errors(f"cannot give rule {rule_id} its end"):
-            client.update_replication_rule(rule_id, {"lifetime": lifetime, "purge_replicas": True})
+            client.update_replication_rule(rule_id, options)
+
+    def keep_rule(self, rule_id: str) -> None:
+        """See the port."""
+        client = self._session.client()
+        with catalogue_errors(f"cannot take the end of rule {rule_id} back"):
+            client.update_replication_rule(rule_id, {"lifetime": None})
+            if client.get_replication_rule(rule_id).get("child_rule_id"):
+                client.update_replication_rule(rule_id, {"child_rule_id": None})
 
     def usage(self, rse: str) -> Usage:
         """See the port."""

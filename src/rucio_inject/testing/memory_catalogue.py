@@ -14,7 +14,15 @@ from rucio_inject.domain.errors import (
     SignInFailed,
 )
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import Lock, LockState, RuleRequest, RuleState, RuleView, StuckFile
+from rucio_inject.domain.rule import (
+    Holder,
+    Lock,
+    LockState,
+    RuleRequest,
+    RuleState,
+    RuleView,
+    StuckFile,
+)
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import (
     AttributeValue,
@@ -307,14 +315,36 @@ class MemoryCatalogue:
                 if lock.state is LockState.STUCK
             ]
 
-    def end_rule(self, rule_id: str, lifetime: int) -> None:
+    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
+        """See the port."""
+        with self._lake.call("holders"):
+            return [
+                Holder(rule_id, rule.account, rule.request.rse_expression)
+                for rule_id, rule in sorted(self._lake.rules.items())
+                if (did, rse) in rule.locks
+            ]
+
+    def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
         """See the port."""
         with self._lake.call("end_rule"):
-            rule = self._lake.rules.get(rule_id)
-            if rule is None:
-                raise NotFound(f"there is no rule {rule_id}")
+            rule = self._rule(rule_id)
+            if child is not None and self._rule(child).did != rule.did:
+                raise CatalogueRefused(f"rules {rule_id} and {child} are of different DIDs")
             rule.expires_at = self._lake.clock.now() + timedelta(seconds=lifetime)
             rule.purge = True
+            if child is not None:
+                self._lake.link(rule_id, child)
+
+    def keep_rule(self, rule_id: str) -> None:
+        """See the port."""
+        with self._lake.call("keep_rule"):
+            rule = self._rule(rule_id)
+            rule.expires_at = rule.child_rule_id = None
+
+    def _rule(self, rule_id: str) -> LakeRule:
+        if rule_id not in self._lake.rules:
+            raise NotFound(f"there is no rule {rule_id}")
+        return self._lake.rules[rule_id]
 
     def usage(self, rse: str) -> Usage:
         """See the port. Not a call that a crash counts: a thread of its own makes it."""

@@ -46,6 +46,7 @@ EFFECTS: dict[type, set[str]] = {
         "mark_bad",
         "add_rules",
         "end_rule",
+        "keep_rule",
     },
     # What is read back is written to a folder.
     Storage: {"put", "get", "remove"},

@@ -200,6 +200,69 @@ class RulesContract:
         left = self.views(world, dataset)[parent]
         assert (left.child_rule_id, left.expires_at) == (None, None)
 
+    def test_an_end_waits_for_an_unfinished_child(self, world: ContractWorld) -> None:
+        file = world.registered()
+        pfn = world.catalogue.look_up([file])[file].replicas[world.rse].pfn
+        assert pfn is not None
+        world.storage.remove(world.rse, pfn)
+        dataset = self.filled(world, file)
+        parent = self.asked(world, dataset, RuleRequest(world.rse))
+        child = self.asked(world, dataset)
+        world.settle(lambda: self.views(world, dataset)[child].state is RuleState.STUCK)
+        world.catalogue.end_rule(parent, 3600, child)
+        ending = self.views(world, dataset)[parent]
+        assert ending.child_rule_id == child
+        assert ending.expires_at is not None
+        for _ in range(2):
+            world.catalogue.keep_rule(parent)
+            kept = self.views(world, dataset)[parent]
+            assert (kept.child_rule_id, kept.expires_at) == (None, None)
+
+    def test_a_child_that_is_ok_is_not_waited_for(self, world: ContractWorld) -> None:
+        file = world.registered()
+        dataset = self.filled(world, file)
+        parent = self.asked(world, dataset, RuleRequest(world.rse))
+        child = self.asked(world, dataset)
+        world.settle(lambda: self.views(world, dataset)[child].locks_ok == 1)
+        world.settle(lambda: self.views(world, dataset)[parent].locks_ok == 1)
+        world.catalogue.end_rule(parent, 1, child)
+        assert self.views(world, dataset)[parent].child_rule_id is None
+        world.settle(lambda: set(self.views(world, dataset)) == {child})
+        world.settle(lambda: set(world.catalogue.look_up([file])[file].replicas) == {world.other})
+
+    def test_a_child_of_another_did_or_of_none(self, world: ContractWorld) -> None:
+        dataset, other = self.filled(world), self.filled(world)
+        rule_id, theirs = self.asked(world, dataset), self.asked(world, other)
+        with pytest.raises(CatalogueError):
+            world.catalogue.end_rule(rule_id, 60, theirs)
+        with pytest.raises(NotFound):
+            world.catalogue.end_rule(rule_id, 60, NO_RULE)
+        assert self.view(world, dataset).expires_at is None
+
+    def test_no_rule_cannot_be_kept(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.keep_rule(NO_RULE)
+
+    def test_who_holds_a_replica(self, world: ContractWorld) -> None:
+        """Rules of the file's datasets, and of the file itself; by the RSE that they chose."""
+        file = world.registered()
+        dataset = self.filled(world, file)
+        here = self.asked(world, dataset, RuleRequest(world.rse))
+        there = self.asked(world, dataset)
+        either = RuleRequest(f"{world.rse}|{world.other}")
+        mine = self.asked(world, file, either)
+        world.settle(lambda: self.views(world, dataset)[there].locks_ok == 1)
+        world.settle(lambda: self.views(world, dataset)[here].locks_ok == 1)
+        world.settle(lambda: bool(world.catalogue.locks(mine)))
+        (lock,) = world.catalogue.locks(mine)
+        at = {world.rse: {here}, world.other: {there}}
+        at[lock.rse].add(mine)
+        for rse, rules in at.items():
+            held = world.catalogue.holders(file, rse)
+            assert [holder.rule_id for holder in held] == sorted(rules)
+            assert {holder.account for holder in held} == {world.account}
+        assert list(world.catalogue.holders(world.name(), world.rse)) == []
+
     def test_an_ended_rule_takes_its_replicas_with_it(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
