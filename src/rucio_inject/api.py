@@ -42,7 +42,7 @@ from rucio_inject.steps.unchanged import (
     refuse_other_upload,
 )
 from rucio_inject.supply import make_source
-from rucio_inject.terms import ceiling, makes_files, placing, rule_requests
+from rucio_inject.terms import ceiling, makes_files, placing, rule_requests, watermark
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)
@@ -146,9 +146,19 @@ class Injector:
             attributes=campaign.rse_attributes,
         )
         ceiling(campaign, lake)
+        self._look_at_room()
         # The last question, as it takes longest.
         refuse_other_upload(self._ledger, campaign.upload.rse)
         return lake
+
+    def _look_at_room(self) -> None:
+        """UsageError if nobody knows how full an RSE is that is to be freed when it is full."""
+        source = self._campaign.source
+        if isinstance(source, RseSource) and source.watermark and not source.watermark.capacity:
+            ports = self._hasty_ports
+            marks = watermark(self._campaign, ports.catalogue, ports.storage)
+            assert marks is not None
+            marks.look()
 
     def _look_into_source(self) -> None:
         self._refuse_overlap()

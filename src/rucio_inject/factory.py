@@ -30,6 +30,7 @@ from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.foresee import ForeseeFiles, Promise
 from rucio_inject.steps.free import FreeSources
+from rucio_inject.steps.free_origin import FreeAtOrigin
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
@@ -37,6 +38,7 @@ from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
 from rucio_inject.steps.planning import MakePlan, Wanted
 from rucio_inject.steps.prepare import Lake
+from rucio_inject.steps.proofs import Proofs
 from rucio_inject.steps.recheck import Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
@@ -52,6 +54,7 @@ from rucio_inject.terms import (
     lifetimes,
     makes_files,
     origin,
+    origin_terms,
     placing,
     sample,
     sizes,
@@ -186,11 +189,21 @@ def make_pipeline(
     organise = Organise(journal, catalogue, account=account, rules=all_rules(campaign))
     access = campaign.access
     end = campaign.end
-    frees = isinstance(campaign.source, FolderSource) and campaign.source.free
+    at_rse = isinstance(campaign.source, RseSettings)
+    frees = isinstance(campaign.source, FolderSource | RseSettings) and campaign.source.free
     closes = closing(campaign)
     sampling = Sampling(journal.ledger, sample(campaign))
     valve = Valve(journal.ledger, ports.clock)
     measure, upload = _bringing(campaign, ports, journal, source, compare)
+    again = AccessFiles(
+        journal,
+        catalogue,
+        ports.storage,
+        folder=folders.read_back,
+        workers=access.workers,
+        keep=False,
+        sampling=sampling,
+    )
     steps = Steps(
         discover=Discover(
             journal, source, placing(campaign), cycle, closed=partial(closed, catalogue)
@@ -198,14 +211,14 @@ def make_pipeline(
         measure=measure,
         recheck=Recheck(journal, catalogue, rse, account=account, frees=frees),
         compare=compare,
-        room=CheckRoom(journal.ledger, catalogue, lake, all_rules(campaign)),
+        room=CheckRoom(
+            journal.ledger, catalogue, lake, all_rules(campaign), sizes(campaign, ports.storage)
+        ),
         restore=RestoreFiles(journal, catalogue, upload, rse),
         valve=valve,
         turns=Turns(journal.ledger, ceiling(campaign, lake), valve, sizes(campaign)),
         upload=upload,
-        place=PlaceFiles(
-            journal, catalogue, organise, rse, in_place=isinstance(campaign.source, RseSettings)
-        ),
+        place=PlaceFiles(journal, catalogue, organise, rse, in_place=at_rse),
         organise=organise,
         describe=DescribeFiles(journal, catalogue),
         watch=Watch(
@@ -249,21 +262,25 @@ def make_pipeline(
         else None,
         free=FreeSources(
             journal,
-            catalogue,
-            AccessFiles(
-                journal,
-                catalogue,
-                ports.storage,
-                folder=folders.read_back,
-                workers=access.workers,
-                keep=False,
-                sampling=sampling,
-            ),
+            Proofs(journal, catalogue, again),
             made_in=folders.source if makes_files(campaign) else None,
-            real_ones_too=frees,
-            watermark=watermark(campaign),
+            real_ones_too=frees and not at_rse,
+            watermark=watermark(campaign, catalogue, ports.storage),
         ),
-        origin=origin(campaign),
+        free_origin=FreeAtOrigin(
+            journal,
+            catalogue,
+            ports.storage,
+            Proofs(journal, catalogue, again),
+            upload,
+            account=account,
+            rse=rse,
+            workers=campaign.upload.workers,
+            terms=origin_terms(campaign, catalogue, ports.storage),
+        )
+        if isinstance(upload, TakeAsTheyLie)
+        else None,
+        origin=origin(campaign, catalogue, ports.storage),
         close=CloseDatasets(journal, catalogue, closes) if closes else None,
     )
     return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
@@ -305,7 +322,7 @@ def make_plan(
         Discover(journal, looked_through(source, SOURCE_READS), placing(campaign), cycle),
         CompareWithCatalogue(journal, ports.catalogue, campaign.upload.rse),
         promise,
-        sizes(campaign),
+        sizes(campaign, ports.storage),
     )
     wanted = Wanted(campaign.scope, campaign.rse_attributes, campaign.end is not None)
     return MakePlan(journal.ledger, ports.catalogue, foresee, promise).make(wanted, cycle, asked)

@@ -28,7 +28,7 @@ class Totals:
     `failures` counts codes; `datasets` are those with a registered file, `waiting_datasets` those
     with one that waits for its replicas, nobody knows why. `adopted` files were in the lake before,
     with the same content: they are not among what was injected. `freed` are real sources that were
-    removed, from `freed_from` or folders in it; `empty` files have
+    removed, from `freed_from` or folders in it, None if they were at an RSE; `empty` files have
     no bytes. `sampled` files are VERIFIED by what the storages of `replicas_told` told.
     """
 
@@ -80,11 +80,12 @@ class Totals:
             self.sampled += file.sampled
             self.replicas_told += file.told if file.sampled else 0
         if file.source is SourceCopy.FREED and not file.generated:
-            self._count_freed(Path(file.path).parent, size)
+            self.freed += 1
+            self.bytes_freed += size
+            if not file.in_place:
+                self._count_folder(Path(file.path).parent)
 
-    def _count_freed(self, folder: Path, size: int) -> None:
-        self.freed += 1
-        self.bytes_freed += size
+    def _count_folder(self, folder: Path) -> None:
         if folder != self.freed_from:
             known = self.freed_from or folder
             self.freed_from = Path(commonpath([known, folder]))
@@ -107,7 +108,9 @@ class Outcome:
     rules that ended and are on some RSE still: of each the first `LISTED`. `kept` are datasets
     whose rules were not ended, `endless` those whose rules do not end all the same; and why.
     `not_yet` is what the source will offer later, `not_closed` datasets that
-    are complete and that Rucio does not close; `origin` is how full the folder of real files is.
+    are complete and that Rucio does not close; `origin` is how full the place of real files is.
+    Of an origin RSE that is freed: `leaving` are datasets whose files will go there by themselves,
+    `staying` those that will not; and what they wait for.
     """
 
     cycle: int
@@ -127,6 +130,8 @@ class Outcome:
     not_yet: Sequence[LeftOut] = ()
     not_closed: Mapping[DID, str] = field(default_factory=dict)
     origin: Room | None = None
+    leaving: Mapping[DID, str] = field(default_factory=dict)
+    staying: Mapping[DID, str] = field(default_factory=dict)
 
     @property
     def by_state(self) -> Mapping[FileState, int]:

@@ -20,6 +20,7 @@ from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.free import FreeSources
+from rucio_inject.steps.free_origin import AtOrigin, FreeAtOrigin
 from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
@@ -56,7 +57,8 @@ class Steps:
     end: EndRules | None
     confirm: ConfirmGone | None
     free: FreeSources
-    origin: Callable[[], Room] | None
+    free_origin: FreeAtOrigin | None
+    origin: Callable[[], Room | None] | None
     close: CloseDatasets | None
 
 
@@ -84,6 +86,8 @@ class Pipeline:
         analysis, analysis_error = self._use(copies)
         not_closed = self._steps.close.run() if self._steps.close else {}
         kept, endless = self._end()
+        self._steps.free.run()
+        at_origin = self._steps.free_origin.run() if self._steps.free_origin else AtOrigin()
         if set(ledger.counts()) == {self._goal} and not ledger.cycle_ended:
             self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
         return Outcome(
@@ -104,6 +108,8 @@ class Pipeline:
             not_closed=not_closed,
             not_yet=self._steps.discover.not_yet,
             origin=self._steps.origin() if self._steps.origin else None,
+            leaving=at_origin.waiting,
+            staying=at_origin.staying,
         )
 
     def _reopen(self) -> None:
@@ -182,5 +188,4 @@ class Pipeline:
         if self._steps.end is not None and self._steps.confirm is not None:
             kept = self._steps.end.run()
             endless = self._steps.confirm.run()
-        self._steps.free.run()
         return kept, endless

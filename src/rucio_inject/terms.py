@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from rucio_inject.campaign.naming import Naming
 from rucio_inject.campaign.origins import MarkedSource
-from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload
+from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload, RseSource
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NameRefused, UsageError
+from rucio_inject.domain.errors import NameRefused, SourceUnreadable, UsageError
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.names import (
     metadata,
@@ -25,9 +25,11 @@ from rucio_inject.domain.place import Place
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
 from rucio_inject.measuring import readable_stat
-from rucio_inject.sources.room import room_of
+from rucio_inject.ports import Catalogue, Storage
+from rucio_inject.sources.room import room_at, room_of
 from rucio_inject.steps.close import Closing, Run
 from rucio_inject.steps.free import Watermark
+from rucio_inject.steps.free_origin import OriginTerms
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.sampling import Sample
 from rucio_inject.steps.turns import Ceiling, SizeOf, strictest
@@ -37,6 +39,9 @@ OF_A_RUN = frozenset(
     {"name", "stem", "run", "subrun", "source", "wobble", "angle"}
     | {"night", "date", "year", "month", "day"}
 )
+
+ORIGIN_LIFETIME = 60
+"""Seconds that rules at an origin RSE live on once their files are proved."""
 
 
 def rule_requests(campaign: Campaign) -> tuple[RuleRequest, ...]:
@@ -73,20 +78,46 @@ def sample(campaign: Campaign) -> Sample | None:
             return Sample(share=share)
 
 
-def origin(campaign: Campaign) -> Callable[[], Room] | None:
-    """What tells how full the folder of real files is; None where there is none on this machine."""
+def origin(
+    campaign: Campaign, catalogue: Catalogue, storage: Storage
+) -> Callable[[], Room | None] | None:
+    """What tells how full the place of real files is, None where it cannot be known; None where
+    there are no real files."""
     source = campaign.source
-    if not isinstance(source, FolderSource):
+    marks = source.watermark if isinstance(source, MarkedSource) else None
+    capacity = marks.capacity if marks else None
+    if isinstance(source, RseSource):
+        return partial(room_at, catalogue, storage, campaign.upload.rse, capacity)
+    return partial(room_of, source.path, capacity) if isinstance(source, FolderSource) else None
+
+
+def watermark(campaign: Campaign, catalogue: Catalogue, storage: Storage) -> Watermark | None:
+    """When sources are freed; None: as soon as they may be. Who looks gets UsageError where nobody
+    knows how full the origin is."""
+    source, look = campaign.source, origin(campaign, catalogue, storage)
+    marks = source.watermark if isinstance(source, MarkedSource) else None
+    if marks is None or look is None:
         return None
-    marks = source.watermark if isinstance(source, MarkedSource) else None
-    return partial(room_of, source.path, marks.capacity if marks else None)
+
+    def room() -> Room:
+        if (found := look()) is None:
+            raise UsageError(
+                f"source.watermark: Rucio was not told how large {campaign.upload.rse} is",
+                hint="say it: source.watermark.capacity; or let its site tell Rucio (rucio rse "
+                "show shows it)",
+            )
+        return found
+
+    return Watermark(marks.high, marks.low, room)
 
 
-def watermark(campaign: Campaign) -> Watermark | None:
-    """When sources are freed; None: as soon as they may be."""
-    source, look = campaign.source, origin(campaign)
-    marks = source.watermark if isinstance(source, MarkedSource) else None
-    return Watermark(marks.high, marks.low, look) if marks and look else None
+def origin_terms(campaign: Campaign, catalogue: Catalogue, storage: Storage) -> OriginTerms | None:
+    """How an origin RSE is freed; None if it is not."""
+    source = campaign.source
+    if not isinstance(source, RseSource) or not source.free:
+        return None
+    lifetime = source.lifetime or ORIGIN_LIFETIME
+    return OriginTerms(lifetime, watermark(campaign, catalogue, storage))
 
 
 def ceiling(campaign: Campaign, lake: Lake) -> Ceiling:
@@ -108,20 +139,33 @@ def ceiling(campaign: Campaign, lake: Lake) -> Ceiling:
     )
 
 
-def sizes(campaign: Campaign) -> SizeOf:
-    """What tells the bytes of a file that nobody has read yet."""
+def sizes(campaign: Campaign, storage: Storage | None = None) -> SizeOf:
+    """What tells the bytes of a file that nobody has read yet. `storage` is asked about files at an
+    RSE of which nothing else tells, as those of a list of PFNs."""
     payload = getattr(campaign.source, "payload", None)
     expected = payload.size if isinstance(payload, RawPayload) else None
 
     def size_of(record: FileRecord) -> int | None:
         path = Path(record.path)
-        if record.in_place or (record.announced and record.announced.size is not None):
-            return record.announced.size if record.announced else None
+        if record.announced and record.announced.size is not None:
+            return record.announced.size
+        if record.in_place:
+            return _size_at(storage, campaign.upload.rse, record) if storage else None
         if record.generated and not path.exists():
             return expected
         return readable_stat(path).st_size
 
     return size_of
+
+
+def _size_at(storage: Storage, rse: str, record: FileRecord) -> int | None:
+    found = storage.stat(rse, record.path)
+    if found is None:
+        raise SourceUnreadable(
+            f"{record.path} is not at {rse}",
+            hint="was it moved? the list is that of source.pfns in the campaign",
+        )
+    return found.size
 
 
 def makes_files(campaign: Campaign) -> bool:

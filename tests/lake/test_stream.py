@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import SCOPE, Bench, campaign
+from tests.lake.campaigns import SCOPE, Bench, Ran, campaign
 
 from rucio_inject.lake.content import Rse
 from rucio_inject.lake.embedded import EmbeddedLake
@@ -92,6 +92,65 @@ def test_files_are_registered_where_they_are(
     again = bench.run(keys)
     assert again.code == 0, again.err
     assert client.get_did(SCOPE, "05070001")["open"] is False
+
+
+def test_an_origin_is_freed_by_its_rules_when_all_is_proved(
+    bench: Bench, origin: Path, official_client: Official
+) -> None:
+    folder = origin / "freed"
+    folder.mkdir()
+    contents = {name(run, n): f"events {run} {n}".encode() for run in (6, 7) for n in (1, 2)}
+    for file, content in contents.items():
+        (folder / file).write_bytes(content)
+        os.utime(folder / file, (1.6e9, 1.6e9))
+    root, client = official_client("root"), official_client("magic")
+    keys = campaign(
+        "freedorigin",
+        1,
+        source={"kind": "rse", "folder": "freed", "free": True, "lifetime": 1},
+        upload={"rse": ORIGIN},
+        rules=RULES,
+        naming={"closing": {"quiet": "1s"}},
+        end=None,
+    )
+    kept = bench.run({**keys, "source": {"kind": "rse", "folder": "freed"}})
+    assert kept.code == 0, kept.err
+    # Somebody else has a rule on a file of the second run.
+    held = {"scope": SCOPE, "name": name(7, 1)}
+    root.set_local_account_limit("root", ORIGIN, -1)
+    (theirs,) = root.add_replication_rule([held], 1, ORIGIN)
+    asked = bench.run(keys)
+    assert asked.code == 3, asked.err
+    assert list(asked.end["staying"]) == [f"{SCOPE}:05070007"]
+    assert f"rule {theirs} of account root" in asked.end["staying"][f"{SCOPE}:05070007"]
+    assert list(asked.end["leaving"]) == [f"{SCOPE}:05070006"]
+    wait_for(lambda: not (folder / name(6, 1)).exists() and not (folder / name(6, 2)).exists())
+    run = until_freed(bench, keys, 2)
+    assert run.end["freed"] == {"files": 2, "bytes": 20, "folder": None, "rse": ORIGIN}
+    # A rule that is deleted lives on for an hour.
+    root.update_replication_rule(theirs, {"lifetime": 0})
+    wait_for(lambda: not list(root.list_replica_locks(theirs)))
+    bench.run(keys)
+    wait_for(lambda: not list(folder.iterdir()))
+    run = until_freed(bench, keys, 4)
+    assert (run.code, run.end["staying"], run.end["leaving"]) == (0, {}, {})
+    for replica in client.list_replicas([{"scope": SCOPE, "name": n} for n in contents]):
+        assert set(replica["rses"]) == {"PIC-DCACHE", "LAPP-FAST"}
+        for (there,) in replica["rses"].values():
+            path = Path(there.removeprefix("file://localhost"))
+            assert path.read_bytes() == contents[replica["name"]]
+    again = bench.run(keys)
+    assert (again.code, again.end["changed"]) == (0, False)
+
+
+def until_freed(bench: Bench, keys: dict[str, Any], files: int) -> Ran:
+    """The run that finds so many files freed: the catalogue forgets them after the storage."""
+    for _ in range(10):
+        ran = bench.run(keys)
+        if ran.end["freed"]["files"] == files:
+            return ran
+        time.sleep(1)
+    raise AssertionError(ran.out)
 
 
 def test_an_inbox_is_proved_by_a_sample_closed_and_freed(

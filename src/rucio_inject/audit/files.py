@@ -18,6 +18,7 @@ from rucio_inject.domain.errors import StorageError, StorageRefused
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState
+from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import KnownFile
 
 PROVED = frozenset({FileState.REPLICATED, FileState.VERIFIED})
@@ -63,7 +64,7 @@ AS_LOCKED = {
 
 def promised(record: FileRecord) -> tuple[str, ...]:
     """RSEs that should hold a file by what was proved of it."""
-    held = [rse for rse, replica in record.replicas.items() if replica.gone_at is None]
+    held = [rse for rse in replicas_left(record.replicas) if not record.leaves(rse)]
     if reached_state(record) in PROVED:
         return tuple(held)
     return tuple(rse for rse in held if rse == record.upload_rse)
@@ -72,7 +73,7 @@ def promised(record: FileRecord) -> tuple[str, ...]:
 def was_proved(record: FileRecord, rse: str) -> bool:
     """Whether a replica was ever proved to be on an RSE that should hold it."""
     replica = record.replicas.get(rse)
-    if replica is None or replica.gone_at is not None:
+    if replica is None or replica.gone_at is not None or record.leaves(rse):
         return False
     # What is set back because a replica is made anew keeps what was read of it.
     return reached_state(record) in PROVED or replica.read_back is not None

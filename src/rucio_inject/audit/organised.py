@@ -168,7 +168,7 @@ class LookAtRules:
         live = {view.rule_id: view for view in views}
         for rule in on_record.values():
             self._world.clock.check()
-            if rule.dataset in with_rules and rule.gone_at is None:
+            if rule.dataset in with_rules and rule.gone_at is None and not rule.at_origin:
                 yield from self._rule(rule, live.get(rule.rule_id))
         for view in views:
             if view.rule_id not in on_record and view.did in self._made:

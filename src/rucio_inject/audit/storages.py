@@ -167,8 +167,11 @@ class LookAtSources:
         self._plan = plan
 
     def findings(self, records: Iterable[FileRecord]) -> Iterator[Finding]:
-        """Real sources that are gone or changed, and any that was freed and is there."""
+        """Real sources that are gone or changed, and any that was freed and is there. What is at an
+        RSE is looked at as all replicas are."""
         for record in records:
+            if record.in_place:
+                continue
             try:
                 problem = self._problem(record)
             except OSError as error:

@@ -23,8 +23,8 @@ class World:
     clock: Clock
 
     def ending(self) -> frozenset[DID]:
-        """Datasets whose rules were given their end, or began to be: what they hold may go."""
-        return frozenset(r.dataset for r in self.ledger.rules() if r.ending_at is not None)
+        """Datasets whose rules were given their end, or began to be: all that they hold may go."""
+        return frozenset(r.dataset for r in self.ledger.rules() if r.ends_dataset)
 
 
 @dataclass(frozen=True, slots=True)

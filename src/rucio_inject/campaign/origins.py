@@ -81,7 +81,8 @@ class Watermark(Model):
     capacity: Bytes | None = Field(
         default=None,
         ge=1,
-        description="bytes that the folder may hold; left out: what its file system holds",
+        description="bytes that the origin may hold; left out: what a folder's file system holds, "
+        "or what Rucio was told of an RSE",
     )
 
     @model_validator(mode="after")
@@ -229,6 +230,19 @@ class RseSource(Model):
     every: Seconds = Field(
         default=30, ge=1, description="how long run --watch waits before it looks again"
     )
+    free: bool = Field(
+        default=False,
+        description="end the rules that keep files here once every promised replica was proved, so "
+        "that Rucio removes them",
+    )
+    lifetime: Seconds | None = Field(
+        default=None,
+        ge=1,
+        description="how long these rules live on then, as in 1d; left out: a minute",
+    )
+    watermark: Watermark | None = Field(
+        default=None, description="with free: true, free only what makes room; else all that may"
+    )
 
     @model_validator(mode="after")
     def _listed_once(self) -> RseSource:
@@ -236,12 +250,19 @@ class RseSource(Model):
             raise Misfit("folder is of a listing, and pfns comes instead of one", "folder")
         return self
 
+    @model_validator(mode="after")
+    def _frees_by_watermark(self) -> RseSource:
+        _refuse_idle_watermark(self.watermark, free=self.free)
+        if self.lifetime is not None and not self.free:
+            raise Misfit("says when the rules here end, and free: true is missing", "lifetime")
+        return self
+
 
 AnySource = MockSource | DirectorySource | ListingSource | InboxSource | PathsSource | SqlSource
 Source = Annotated[AnySource | RseSource, Field(discriminator="kind")]
 FolderSource = DirectorySource | InboxSource | PathsSource | SqlSource
 """Sources of real files on this machine; `path` is the folder below which all of them lie."""
-MarkedSource = DirectorySource | InboxSource
-"""Those of them in which room may be made by a watermark."""
+MarkedSource = DirectorySource | InboxSource | RseSource
+"""Sources in which room may be made by a watermark."""
 GrowingSource = InboxSource | RseSource
 """Sources that are looked at again and again."""

@@ -212,13 +212,40 @@ class Campaign(Model):
         if self.access.analyse and isinstance(payload, RawPayload):
             message = "needs ROOT files, and source.payload.kind is raw"
             raise Misfit(message, "access", "analyse")
-        if self.end is not None and getattr(self.source, "free", False):
+        frees = getattr(self.source, "free", False)
+        if isinstance(self.source, RseSource) and frees:
+            self._is_freed_by_its_rules()
+        elif self.end is not None and frees:
             message = "source.free and end together would leave no copy of a file anywhere"
             raise Misfit(message, "source", "free")
         if self.end is not None and self.source.kind == "rse":
             message = "would remove the files at upload.rse, too, where they were before us"
             raise Misfit(message, "end")
+        for number, rule in enumerate(self.rules):
+            if rule.lifetime is not None and self.end is None:
+                message = "counts from the end, and end is left out: rules and replicas stay"
+                raise Misfit(message, "rules", number, "lifetime")
         return self
+
+    @model_validator(mode="after")
+    def _closes_by_what_there_is(self) -> Campaign:
+        closing = self.naming.closing
+        if closing and closing.trigger and not isinstance(self.source, FolderSource):
+            message = f"lies in source.path, and a source of kind {self.source.kind} has none"
+            raise Misfit(message, "naming", "closing", "trigger")
+        return self
+
+    def _is_freed_by_its_rules(self) -> None:
+        if self.naming.closing is None:
+            message = (
+                "at an RSE needs naming.closing: its rule there is one for all files of a dataset, "
+                "and can end only when no more come"
+            )
+            raise Misfit(message, "source", "free")
+        for number, rule in enumerate(self.rules):
+            if rule.rse_expression == self.upload.rse:
+                message = "promises a copy at upload.rse, and source.free would end it"
+                raise Misfit(message, "rules", number)
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Campaign:

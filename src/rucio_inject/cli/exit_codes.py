@@ -103,6 +103,7 @@ def of_outcome(outcome: Outcome) -> ExitCode:
     if outcome.held_back and outcome.drain is None:
         return ExitCode.LATER
     unused = outcome.analysis_error or (outcome.analysis and outcome.analysis.failures)
-    if failures or outcome.skipped or outcome.kept or outcome.not_closed or unused:
+    left = outcome.kept or outcome.staying or outcome.not_closed
+    if failures or outcome.skipped or left or unused:
         return ExitCode.FILES_FAILED
     return ExitCode.DRAINED if outcome.held_back else ExitCode.DONE

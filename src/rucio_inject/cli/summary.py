@@ -83,6 +83,7 @@ def _what_came_of_files(report: RunReport) -> dict[str, Any]:
             "files": totals.freed,
             "bytes": totals.bytes_freed,
             "folder": totals.freed_from and str(totals.freed_from),
+            "rse": report.lake.upload_rse if report.in_place and totals.freed else None,
         },
         "empty": totals.empty,
         "this_run": {str(what): count for what, count in (report.done or {}).items()},
@@ -121,6 +122,8 @@ def _what_is_left(outcome: Outcome) -> dict[str, Any]:
         ],
         "kept": {str(did): why for did, why in outcome.kept.items()},
         "endless": {str(did): why for did, why in outcome.endless.items()},
+        "leaving": {str(did): why for did, why in outcome.leaving.items()},
+        "staying": {str(did): why for did, why in outcome.staying.items()},
         "not_closed": {str(did): why for did, why in outcome.not_closed.items()},
         "still_there": [str(record.did) for record in outcome.still_there],
     }
@@ -144,7 +147,7 @@ def as_text(report: RunReport) -> Iterator[str]:
     yield _title(report)
     yield ""
     done = _done(report) if outcome.changed else ()
-    told = [*done, *_not_yet(outcome), *_held_back(outcome), *_wrong(report)]
+    told = [*done, *_later(outcome), *_held_back(outcome), *_wrong(report)]
     yield from told
     if told:
         yield ""
@@ -152,12 +155,16 @@ def as_text(report: RunReport) -> Iterator[str]:
         yield f"  {_CALLED.get(what, what):<13} {path}"
 
 
-def _not_yet(outcome: Outcome) -> Iterator[str]:
-    """What the source sees and will offer by itself."""
+def _later(outcome: Outcome) -> Iterator[str]:
+    """What the source sees and will offer by itself, and what will go from an origin RSE."""
     for left in outcome.not_yet[:SHOWN]:
         yield f"  not yet       {left.reason}"
     if (more := len(outcome.not_yet) - SHOWN) > 0:
         yield f"  not yet       … and {plural(more, 'file')} more"
+    for dataset, why in list(outcome.leaving.items())[:SHOWN]:
+        yield f"  not freed yet {dataset}: {why}"
+    if (more := len(outcome.leaving) - SHOWN) > 0:
+        yield f"  not freed yet … and {plural(more, 'dataset')} more"
 
 
 def _held_back(outcome: Outcome) -> Iterator[str]:
@@ -248,7 +255,9 @@ def _replicated(report: RunReport) -> Iterator[str]:
         yield f"                Rucio has yet to look at the files of {some}: their OK is no proof"
     landing = any(rule.rse_expression == lake.upload_rse for rule in report.rules)
     if landing and lake.upload_rse not in lake.rses:
-        what = "what it had before" if report.in_place else "what was uploaded"
+        what = "what was uploaded"
+        if report.in_place:
+            what = "what was not freed of what it had" if totals.freed else "what it had before"
         yield f"                {lake.upload_rse} keeps {what}, the source of the others"
     for expression, rses in lake.rses.items():
         where = ", ".join(rses)
@@ -287,9 +296,11 @@ def _proved(report: RunReport) -> Iterator[str]:
     if outcome.analysis:
         yield f"  used          {outcome.analysis.headline}"
     if totals.freed:
+        at_rse = f"by Rucio at {report.lake.upload_rse}"
+        where = at_rse if report.in_place else f"from {totals.freed_from}"
         yield (
             f"  freed         {plural(totals.freed, 'source')}, {size(totals.bytes_freed)}, "
-            f"removed from {totals.freed_from}{_earlier(report, Done.FREED, totals.freed)}"
+            f"removed {where}{_earlier(report, Done.FREED, totals.freed)}"
         )
     if (room := outcome.origin) is not None:
         yield (

@@ -46,6 +46,8 @@ def troubles(outcome: Outcome) -> Iterator[str]:
     yield from _waiting(outcome)
     for dataset, why in outcome.kept.items():
         yield f"  kept          the rules of {dataset}: {why}"
+    for dataset, why in outcome.staying.items():
+        yield f"  not freed     {dataset}: {why}"
     for dataset, why in outcome.endless.items():
         yield f"  does not end  {dataset}: {why}"
     if outcome.endless:

@@ -258,10 +258,20 @@ class FileSetBack(FileFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleEnding(Fact):
-    """Intent: a rule is about to be given its lifetime (seconds) and told to purge."""
+    """Intent: a rule is about to be given its lifetime (seconds) and told to purge. `at_origin`: it
+    keeps files where they were before us, and the dataset's other rules go on without it."""
 
     rule_id: str
     lifetime: int
+    at_origin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleKept(Fact):
+    """The end of a rule was taken back, or never came to it."""
+
+    rule_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,12 +300,20 @@ class FileGone(FileFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFreeing(FileFact):
-    """Intent: the source copy is about to be removed."""
+    """Intent: the source copy is about to be removed; one at an RSE by Rucio, when the rule ends
+    that keeps it there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFreed(FileFact):
     """The source copy was removed; only ever after the file was verified."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceKept(FileFact):
+    """A source copy at an RSE that was to be removed stays: the rule that keeps it has no end."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,10 +151,17 @@ class FileRecord:
     sampled: bool = False
     """VERIFIED without having been read: others of its dataset were."""
 
+    def leaves(self, rse: str) -> bool:
+        """Whether the replica on an RSE is the source copy, and is given up: Rucio may remove it
+        at any time, or has."""
+        given_up = self.source is not SourceCopy.KEPT
+        return self.in_place and given_up and rse == self.upload_rse
+
 
 @dataclass(frozen=True, slots=True)
 class RuleRecord:
-    """Everything on record of one rule that a campaign asked for."""
+    """Everything on record of one rule that a campaign asked for. `at_origin`: it was given its end
+    to free the origin, and the dataset's other rules go on."""
 
     cycle: int
     rule_id: str
@@ -170,3 +177,9 @@ class RuleRecord:
     ok_at: datetime | None = None
     ending_at: datetime | None = None
     gone_at: datetime | None = None
+    at_origin: bool = False
+
+    @property
+    def ends_dataset(self) -> bool:
+        """Whether it was given its end, or began to be, with the dataset's other rules."""
+        return self.ending_at is not None and not self.at_origin

@@ -30,6 +30,7 @@ class FileOutline:
     uploaded_at: datetime | None
     read_back_at: datetime | None
     gone_at: datetime | None
+    in_place: bool = False
 
 
 def outline(record: FileRecord) -> FileOutline:
@@ -54,4 +55,5 @@ def outline(record: FileRecord) -> FileOutline:
         uploaded_at=record.uploaded_at,
         read_back_at=max(read_back, default=None),
         gone_at=max(gone, default=None),
+        in_place=record.in_place,
     )

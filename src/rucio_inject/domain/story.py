@@ -116,7 +116,9 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.SourceFreeing():
             return replace(_given_up(record), source=SourceCopy.FREEING)
         case f.SourceFreed():
-            return replace(_given_up(record), source=SourceCopy.FREED, freed_at=fact.at)
+            return _freed(record, fact)
+        case f.SourceKept():
+            return _kept(record)
         case f.SourceSentAgain():
             return _sent_again(record, fact)
         case f.FileFailed():
@@ -181,7 +183,8 @@ def _replicated(record: FileRecord, rses: Sequence[str]) -> FileRecord:
 
 
 def _set_back(record: FileRecord, state: FileState) -> FileRecord:
-    sourceless = state is FileState.MEASURED and record.source is SourceCopy.FREED
+    freeing = record.in_place and record.source is SourceCopy.FREEING
+    sourceless = state is FileState.MEASURED and (freeing or record.source is SourceCopy.FREED)
     if state not in BACK.get(record.state, ()) or sourceless:
         raise LedgerError(f"{record.did}, which is {record.state}, cannot go back to {state}")
     moved = replace(record, state=state, waits_for=None)
@@ -252,7 +255,34 @@ def _given_up(record: FileRecord) -> FileRecord:
     )
     if not safe:
         raise LedgerError(f"the source of {record.did} is given up while it is {record.state}")
+    if record.in_place and not _is_elsewhere(record):
+        raise LedgerError(f"{record.did} is given up where it was, and is proved nowhere else")
     return record
+
+
+def _is_elsewhere(record: FileRecord) -> bool:
+    """Whether another replica than that at the origin is on record as the same."""
+    proves = _is_told if record.sampled else _is_same
+    return any(
+        known.gone_at is None and proves(record, known)
+        for rse, known in record.replicas.items()
+        if rse != record.upload_rse
+    )
+
+
+def _freed(record: FileRecord, fact: f.SourceFreed) -> FileRecord:
+    """A source at an RSE is freed once its replica there is gone."""
+    at_origin = record.replicas.get(record.upload_rse or "") if record.in_place else None
+    if at_origin is not None and at_origin.gone_at is None:
+        raise LedgerError(f"{record.did} is said to be freed, and is at {record.upload_rse}")
+    return replace(_given_up(record), source=SourceCopy.FREED, freed_at=fact.at)
+
+
+def _kept(record: FileRecord) -> FileRecord:
+    """Only a source that a rule keeps can still be there after we began to remove it."""
+    if not record.in_place or record.source is not SourceCopy.FREEING:
+        raise LedgerError(f"the source of {record.did} is kept, and was {record.source}")
+    return _changed(record, source=SourceCopy.KEPT)
 
 
 def _sent_again(record: FileRecord, fact: f.SourceSentAgain) -> FileRecord:
@@ -273,7 +303,9 @@ def _retried(record: FileRecord) -> FileRecord:
     return replace(record, state=back, failure=None)
 
 
-def advance_rule(record: RuleRecord, fact: f.RuleChanged | f.RuleEnding | f.RuleGone) -> RuleRecord:
+def advance_rule(
+    record: RuleRecord, fact: f.RuleChanged | f.RuleEnding | f.RuleKept | f.RuleGone
+) -> RuleRecord:
     """The record of a rule after one more fact."""
     match fact:
         case f.RuleChanged():
@@ -283,7 +315,11 @@ def advance_rule(record: RuleRecord, fact: f.RuleChanged | f.RuleEnding | f.Rule
                 record, state=view.state, changed_at=fact.at, error=view.error, ok_at=ok_at
             )
         case f.RuleEnding():
-            return replace(record, ending_at=fact.at, lifetime=fact.lifetime)
+            return replace(
+                record, ending_at=fact.at, lifetime=fact.lifetime, at_origin=fact.at_origin
+            )
+        case f.RuleKept():
+            return replace(record, ending_at=None, gone_at=None, at_origin=False)
         case f.RuleGone():
             return replace(record, gone_at=fact.at)
 

@@ -85,8 +85,9 @@ def outline_from(text: str, row: int) -> FileOutline:
             adopted=known["adopted"],
             generated=known["generated"],
             waits=known["waits_for"] is not None,
-            # Records of before there were samples have no word of them.
+            # Records of before there were samples, or origin RSEs, have no word of them.
             sampled=known.get("sampled", False),
+            in_place=known.get("in_place", False),
             **_of_replicas(replicas),
             uploaded_at=_moment(known["uploaded_at"]),
         )

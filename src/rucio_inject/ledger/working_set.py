@@ -236,7 +236,7 @@ class _WorkingSet:
                 self._begin_rule(fact)
             case f.RuleChanged():
                 self._advance_rule(fact.view.rule_id, fact)
-            case f.RuleEnding() | f.RuleGone():
+            case f.RuleEnding() | f.RuleKept() | f.RuleGone():
                 self._advance_rule(fact.rule_id, fact)
             case _:
                 pass  # on record as an event, and that is all that there is to it
@@ -264,7 +264,9 @@ class _WorkingSet:
         if self._connection.execute(again).rowcount == 0:
             self._connection.execute(insert(rules).values(**key, **values))
 
-    def _advance_rule(self, rule_id: str, fact: f.RuleChanged | f.RuleEnding | f.RuleGone) -> None:
+    def _advance_rule(
+        self, rule_id: str, fact: f.RuleChanged | f.RuleEnding | f.RuleKept | f.RuleGone
+    ) -> None:
         key = {"campaign": self._campaign, "rule_id": rule_id}
         text = self._connection.execute(select(rules.c.record).filter_by(**key)).scalar()
         if text is None:
@@ -327,7 +329,7 @@ def _subject(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
             return str(fact.did)
         case f.CollectionClosing():
             return str(fact.did)
-        case f.RuleMade() | f.RuleEnding() | f.RuleGone():
+        case f.RuleMade() | f.RuleEnding() | f.RuleKept() | f.RuleGone():
             return fact.rule_id
         case f.RuleChanged():
             return fact.view.rule_id

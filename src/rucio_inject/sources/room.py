@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.usage import Room
+from rucio_inject.ports import Catalogue, Storage
 
 
 def room_of(folder: Path, capacity: int | None) -> Room:
@@ -24,6 +25,19 @@ def room_of(folder: Path, capacity: int | None) -> Room:
             hint="check source.path of the campaign",
         ) from error
     return Room(found.total, found.total - found.free)
+
+
+def room_at(catalogue: Catalogue, storage: Storage, rse: str, capacity: int | None) -> Room | None:
+    """The room of an RSE that may hold `capacity` bytes, by a listing of its storage, or by Rucio's
+    own counters where that cannot be listed; None: that which its site told Rucio of, None if it
+    told nothing."""
+    if capacity is not None:
+        held = storage.count(rse) or catalogue.usage(rse)
+        return Room(capacity, held.bytes)
+    space = catalogue.space(rse)
+    if space.total is None or space.free is None:
+        return None
+    return Room(space.total, space.total - space.free)
 
 
 def _held(folder: Path) -> int:

@@ -214,8 +214,8 @@ class AccessFiles:
 
 
 def _held(record: FileRecord) -> list[str]:
-    """RSEs that should hold a file."""
-    return list(replicas_left(record.replicas))
+    """RSEs that should hold a file: Rucio may be removing it where it was before us."""
+    return [rse for rse in replicas_left(record.replicas) if not record.leaves(rse)]
 
 
 def _pfn(record: FileRecord, rse: str, known: KnownFile | None) -> str:

@@ -167,6 +167,11 @@ class Discover:
     def _sent_again(self, file: SourceFile, record: FileRecord) -> Iterator[Fact]:
         """What is new about a file whose source we removed, and that is offered again. It is read,
         whatever its time says: whoever sent it may have set that."""
+        if record.in_place:
+            # Only a listing shows that it is there, where a list names it still.
+            if file.announced is not None:
+                yield self._skipped(file.where, _there_again(file, record))
+            return
         # A list names it still.
         if not file.path.exists():
             return
@@ -233,6 +238,14 @@ def _rewritten(file: SourceFile, record: FileRecord) -> InjectError | None:
     except InjectError as error:
         return error
     return _written_anew(file, record, wrong) if wrong else None
+
+
+def _there_again(file: SourceFile, record: FileRecord) -> SourceChanged:
+    return SourceChanged(
+        f"{file.where} is there again after {record.did} was freed at {record.upload_rse}: the "
+        "lake keeps what it has, and this stays where it is",
+        hint="give new content a name of its own; what Rucio does not know is removed by hand",
+    )
 
 
 def _written_anew(file: SourceFile, record: FileRecord, wrong: Sequence[str]) -> SourceChanged:

@@ -31,8 +31,9 @@ UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VE
 
 
 def ending_datasets(ledger: Ledger) -> frozenset[DID]:
-    """Datasets whose rules were given their end, or began to be."""
-    return frozenset(rule.dataset for rule in ledger.rules() if rule.ending_at is not None)
+    """Datasets whose rules were given their end, or began to be; not for the sake of an origin
+    alone."""
+    return frozenset(rule.dataset for rule in ledger.rules() if rule.ends_dataset)
 
 
 def datasets_under_way(ledger: Ledger) -> list[DID]:
@@ -222,14 +223,20 @@ class Organise:
     def _promised(
         self, datasets: frozenset[DID], live: Collection[str]
     ) -> set[tuple[DID, str, int]]:
-        """Rules on record that are still there; those that somebody ended behind our back are told
-        as gone, also those that the campaign no longer asks for."""
+        """Rules on record that are still there, or that we ended to free the origin: asked for
+        again, such a one would bring the files back. Those that somebody ended behind our back are
+        told as gone, also those that the campaign no longer asks for."""
+        given_up = {
+            (rule.dataset, rule.rse_expression, rule.copies)
+            for rule in self._journal.ledger.rules()
+            if rule.dataset in datasets and rule.at_origin
+        }
         ours = [r for r in self._journal.ledger.rules() if r.dataset in datasets and not r.gone_at]
         now = self._journal.clock.now()
         self._journal.tell(
             RuleGone(at=now, rule_id=rule.rule_id) for rule in ours if rule.rule_id not in live
         )
-        return {
+        return given_up | {
             (rule.dataset, rule.rse_expression, rule.copies)
             for rule in ours
             if rule.rule_id in live and rule.ending_at is None

@@ -110,7 +110,7 @@ class MakePlan:
         made = calls = 0
         for rule in self._promise.rules:
             keys = {d: (d, rule.rse_expression, rule.copies) for d in datasets}
-            made += sum(key not in live for key in keys.values())
+            made += sum(key not in live and key not in promised for key in keys.values())
             asked = Counter(d in there for d, key in keys.items() if key not in promised)
             calls += asked[True] + ceil(asked[False] / RULED_AT_ONCE)
         there_before = len(datasets) * len(self._promise.rules) - made
@@ -122,7 +122,8 @@ class MakePlan:
         return {
             (rule.dataset, rule.rse_expression, rule.copies)
             for rule in self._ledger.rules()
-            if rule.dataset in datasets and rule.rule_id in live and rule.ending_at is None
+            if rule.dataset in datasets
+            and (rule.at_origin or (rule.rule_id in live and rule.ending_at is None))
         }
 
     def _obstacles(

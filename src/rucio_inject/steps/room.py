@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
-from rucio_inject.domain.errors import QuotaExceeded
+from rucio_inject.domain.errors import InjectError, QuotaExceeded
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.ports import Catalogue, Ledger
 from rucio_inject.steps.prepare import Lake
+from rucio_inject.steps.turns import SizeOf
 
 # Files that no rule holds yet.
 COMING = frozenset({FileState.FOUND, FileState.MEASURED, FileState.UPLOADED, FileState.REGISTERED})
@@ -20,8 +20,15 @@ class CheckRoom:
     """Holds the bytes that are to come against the account's quota at each RSE."""
 
     def __init__(
-        self, ledger: Ledger, catalogue: Catalogue, lake: Lake, rules: Sequence[RuleRequest]
+        self,
+        ledger: Ledger,
+        catalogue: Catalogue,
+        lake: Lake,
+        rules: Sequence[RuleRequest],
+        size_of: SizeOf,
     ) -> None:
+        """`size_of` gives the bytes of a file that is not measured yet, None if nobody knows."""
+        self._size_of = size_of
         self._ledger = ledger
         self._catalogue = catalogue
         self._lake = lake
@@ -47,7 +54,15 @@ class CheckRoom:
                 raise refusal
 
     def _coming(self) -> int:
-        return sum(_size(record) for record in self._ledger.files(COMING))
+        return sum(self._size(record) for record in self._ledger.files(COMING))
+
+    def _size(self, record: FileRecord) -> int:
+        """The bytes of a file; what cannot be looked at now is told when its turn comes."""
+        if record.measure is not None:
+            return record.measure.size
+        with suppress(InjectError):
+            return self._size_of(record) or 0
+        return 0
 
     def _lacking(self, left: Mapping[str, int | None], size: int) -> QuotaExceeded | None:
         return lacking(self._lake, self._rules, left, size)
@@ -77,14 +92,3 @@ def lacking(
             # No choice: what this rule takes is not there for the next, as Rucio counts each.
             left |= {rse: room - size for rse in among if (room := left[rse]) is not None}
     return None
-
-
-def _size(record: FileRecord) -> int:
-    """The bytes of a file; what cannot be looked at now is told when its turn comes."""
-    if record.measure is not None:
-        return record.measure.size
-    if record.announced is not None and record.announced.size is not None:
-        return record.announced.size
-    with suppress(OSError):
-        return Path(record.path).stat().st_size
-    return 0

@@ -203,7 +203,7 @@ def _take(pages: Pages, fact: f.Fact) -> None:  # noqa: C901, PLR0912 -- a flat 
         case f.RuleChanged():
             key = fact.view.rule_id
             pages.rules[key] = advance_rule(_known(pages.rules, key), fact)
-        case f.RuleEnding() | f.RuleGone():
+        case f.RuleEnding() | f.RuleKept() | f.RuleGone():
             pages.rules[fact.rule_id] = advance_rule(_known(pages.rules, fact.rule_id), fact)
         case f.CollectionAsked():
             pages.collections[fact.did] = True

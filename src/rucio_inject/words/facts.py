@@ -20,7 +20,7 @@ def subject(fact: f.Fact) -> str:  # noqa: PLR0911 -- a flat table
             return str(fact.did)
         case f.RuleAsked():
             return str(fact.dataset)
-        case f.RuleMade() | f.RuleEnding() | f.RuleGone():
+        case f.RuleMade() | f.RuleEnding() | f.RuleKept() | f.RuleGone():
             return f"rule {fact.rule_id}"
         case f.RuleChanged():
             return f"rule {fact.view.rule_id}"
@@ -58,7 +58,7 @@ def told(fact: f.Fact) -> str:
     match fact:
         case f.FileFact():
             return _of_file(fact)
-        case f.RuleAsked() | f.RuleMade() | f.RuleChanged() | f.RuleEnding():
+        case f.RuleAsked() | f.RuleMade() | f.RuleChanged() | f.RuleEnding() | f.RuleKept():
             return _of_rule(fact)
         case _:
             return _of_campaign(fact)
@@ -96,13 +96,17 @@ def _of_file(fact: f.FileFact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat
             return f"set back to {fact.state}: {fact.reason}"
         case f.ReplicaGone():
             return f"replica at {fact.rse} gone, from catalogue and storage"
+        case f.SourceKept():
+            return f"source kept after all: {fact.reason}"
         case f.FileFailed():
             return f"set aside ({fact.code}): {fact.reason}"
         case _:
             raise AssertionError(type(fact))
 
 
-def _of_rule(fact: f.RuleAsked | f.RuleMade | f.RuleChanged | f.RuleEnding) -> str:
+def _of_rule(
+    fact: f.RuleAsked | f.RuleMade | f.RuleChanged | f.RuleEnding | f.RuleKept,
+) -> str:
     match fact:
         case f.RuleAsked():
             return f"rule to be asked for: {_request(fact)}"
@@ -112,6 +116,8 @@ def _of_rule(fact: f.RuleAsked | f.RuleMade | f.RuleChanged | f.RuleEnding) -> s
             return _rule_now(fact.view)
         case f.RuleEnding():
             return f"to end in {duration(fact.lifetime)}, with its replicas"
+        case f.RuleKept():
+            return f"its end was taken back: {fact.reason}"
 
 
 def _of_campaign(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat table

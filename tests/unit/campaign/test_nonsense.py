@@ -234,6 +234,7 @@ def test_an_unknown_key_that_was_merged_in(tmp_path: Path) -> None:
 def test_anchors_and_merges_may_be_used(tmp_path: Path) -> None:
     text = GOOD.replace("- rse", "- &r\n    copies: &n 2\n    lifetime: 5s\n    rse")
     text += "  - <<: *r\n    rse_expression: C\n  - rse_expression: D\n    copies: *n\n"
+    text += "end: {}\n"
     rules = load(tmp_path, text).rules
     assert [(r.rse_expression, r.copies, r.lifetime) for r in rules] == [
         ("B", 2, 5),

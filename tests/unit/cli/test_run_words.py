@@ -202,10 +202,32 @@ def test_sources_that_were_removed_are_told() -> None:
     ]
     whole = report(outcome_of(*freed))
     assert "  freed         2 sources, 10 B, removed from /data/inbox" in list(as_text(whole))
-    assert as_json(whole)["freed"] == {"files": 2, "bytes": 10, "folder": "/data/inbox"}
+    told = {"files": 2, "bytes": 10, "folder": "/data/inbox", "rse": None}
+    assert as_json(whole)["freed"] == told
     # What we made ourselves, and removed, is no news.
     made = [replace(one, generated=True) for one in freed]
     assert not any("freed" in line for line in as_text(report(outcome_of(*made))))
+
+
+def test_an_origin_rse_that_is_freed_is_told() -> None:
+    lies = replace(record(FileState.VERIFIED), path="root://a//x", generated=False, in_place=True)
+    outcome = replace(
+        outcome_of(lies, replace(lies, source=SourceCopy.FREED)),
+        leaving={DID("magic", "r2"): "it is not closed"},
+        staying={DID("magic", "r3"): "rule R of account B to A holds magic:f at A, too"},
+    )
+    told = report(outcome, code=ExitCode.FILES_FAILED, in_place=True)
+    text = list(as_text(told))
+    assert "  freed         1 source, 5 B, removed by Rucio at A" in text
+    assert "  not freed yet magic:r2: it is not closed" in text
+    why = "rule R of account B to A holds magic:f at A, too"
+    assert f"  not freed     magic:r3: {why}" in text
+    assert as_json(told)["freed"] == {"files": 1, "bytes": 5, "folder": None, "rse": "A"}
+    assert as_json(told)["leaving"] == {"magic:r2": "it is not closed"}
+    assert as_json(told)["staying"] == {"magic:r3": why}
+    assert f"  not freed     magic:r3: {why}" in list(as_errors(told))
+    assert of_outcome(outcome) is ExitCode.FILES_FAILED
+    assert of_outcome(replace(outcome, staying={})) is ExitCode.DONE
 
 
 def test_what_was_in_the_lake_before_was_not_injected() -> None:

@@ -495,7 +495,9 @@ OTHERS: list[f.Fact] = [
     f.FileDescribed(at=NOON, did=FILE),
     f.FileSetBack(at=NOON, did=FILE, state=FileState.MEASURED, reason="it was reaped"),
     f.SourceFreeing(at=NOON, did=FILE),
+    f.SourceKept(at=NOON, did=FILE, reason="a copy was lost"),
     f.SourceSentAgain(at=NOON, did=FILE, measure=measured(b"events")),
+    f.RuleKept(at=NOON, rule_id="r1", reason="a copy was lost"),
     f.FileRetried(at=NOON, did=FILE),
     f.CallRetried(at=NOON, call="look_up", reason="away", pause=0.5),
     f.RepairAsked(

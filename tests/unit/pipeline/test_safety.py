@@ -21,8 +21,8 @@ from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, LockState, RuleRequest
 from rucio_inject.measuring import Seen, measure_seen
 from rucio_inject.ports import NewFile
-from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.locks import Held
+from rucio_inject.steps.proofs import Proofs
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_daemons import end_rule_now
@@ -182,13 +182,15 @@ class TestRealSources:
     ) -> None:
         free(world)
         asked: list[str] = []
-        locks = FreeSources._locks
+        locks = Proofs._locks
 
-        def count(self: FreeSources, datasets: Collection[DID]) -> dict[DID, list[Held]]:
+        def count(
+            self: Proofs, datasets: Collection[DID], without: str | None
+        ) -> dict[DID, list[Held]]:
             asked.extend(sorted(map(str, datasets)))
-            return locks(self, datasets)
+            return locks(self, datasets, without)
 
-        monkeypatch.setattr(FreeSources, "_locks", count)
+        monkeypatch.setattr(Proofs, "_locks", count)
         world.run()
         assert list(inbox.iterdir()) == []
         assert asked == ["MAGIC:05089063", "MAGIC:05089064"]

@@ -22,6 +22,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, QuotaExceeded, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.story import advance, begin_file
+from rucio_inject.plan import Fate
 from rucio_inject.ports import SourceFile, StoredFile
 from rucio_inject.sources.at_rse import RseSource, listed
 from rucio_inject.steps.expire import EndRules
@@ -351,6 +352,32 @@ class TestOriginRSE:
         with pytest.raises(QuotaExceeded, match="LAPP-FAST: 60 bytes"):
             world.run()
         assert world.lake.files == {}
+
+    def test_there_is_no_room_for_what_a_list_names(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        """A list tells no sizes: the storage does."""
+        listing = world.folder / "pfns.txt"
+        listing.write_text("\n".join(f"memory://PIC-INJECT/raw/{name}" for name in NAMES))
+        world.changes["source"] = {"kind": "rse", "pfns": str(listing)}
+        plan = world.plan()
+        content = sum(map(len, origin.values()))
+        assert (plan.files.bytes[Fate.NEW], plan.files.unsized) == (content, 0)
+        world.lake.rses["LAPP-FAST"].limits[world.lake.account] = content
+        with pytest.raises(QuotaExceeded, match=f"LAPP-FAST: {content} bytes"):
+            world.run()
+        assert world.lake.files == {}
+
+    def test_one_that_a_list_names_and_that_is_not_there_is_foreseen(
+        self, world: World, origin: dict[str, bytes]
+    ) -> None:
+        listing = world.folder / "pfns.txt"
+        listing.write_text(f"memory://PIC-INJECT/raw/{NAMES[0]}\nmemory://PIC-INJECT/{NAMES[1]}")
+        world.changes["source"] = {"kind": "rse", "pfns": str(listing)}
+        plan = world.plan()
+        assert plan.files.count == {Fate.NEW: 1, Fate.ASIDE: 1}
+        (aside,) = plan.files.aside
+        assert aside.reason == f"memory://PIC-INJECT/{NAMES[1]} is not at PIC-INJECT"
 
     def test_one_that_has_grown_since_it_was_listed_waits(
         self, world: World, origin: dict[str, bytes], monkeypatch: pytest.MonkeyPatch

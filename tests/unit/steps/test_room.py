@@ -13,7 +13,9 @@ from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import QuotaExceeded
 from rucio_inject.domain.facts import Fact, FileMeasured, FileRegistered
+from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.measuring import readable_stat
 from rucio_inject.ports import Ledger, NewFile
 from rucio_inject.steps.prepare import survey
 from rucio_inject.steps.room import CheckRoom
@@ -49,7 +51,14 @@ def room(lake: MemoryLake, ledger: Ledger, *rules: RuleRequest) -> CheckRoom:
     """The room at the RSEs of some rules."""
     catalogue = MemoryCatalogue(lake)
     surveyed = survey(catalogue, account=None, upload_rse="PIC-INJECT", rules=rules, attributes={})
-    return CheckRoom(ledger, catalogue, surveyed, (LANDING, *rules))
+    return CheckRoom(ledger, catalogue, surveyed, (LANDING, *rules), size_of)
+
+
+def size_of(record: FileRecord) -> int | None:
+    """The bytes of a file that nobody has measured."""
+    if record.announced is not None:
+        return record.announced.size
+    return readable_stat(Path(record.path)).st_size
 
 
 class TestQuota:

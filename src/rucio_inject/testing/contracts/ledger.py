@@ -97,6 +97,19 @@ class LedgerContract:
             assert ledger.file(FILE) is None
             assert ledger.upload_rse is None
 
+    def test_the_end_of_a_rule_at_an_origin(self, open_ledger: OpenLedger) -> None:
+        ending = f.RuleEnding(at=NOON, rule_id="r1", lifetime=9, at_origin=True)
+        self.after(open_ledger, [begun(), *rule_facts()[:2], ending])
+        with open_ledger() as ledger:
+            (rule,) = ledger.rules()
+            assert (rule.ending_at, rule.lifetime, rule.at_origin) == (NOON, 9, True)
+            assert not rule.ends_dataset
+        kept = f.RuleKept(at=NOON, rule_id="r1", reason="a copy was lost")
+        self.after(open_ledger, [f.RuleGone(at=NOON, rule_id="r1"), kept])
+        with open_ledger() as ledger:
+            (rule,) = ledger.rules()
+            assert (rule.ending_at, rule.gone_at, rule.at_origin) == (None, None, False)
+
     def test_the_upload_rse_that_was_chosen_last(self, open_ledger: OpenLedger) -> None:
         for rse in ("A", "B"):
             self.after(open_ledger, [f.UploadRSEChosen(at=NOON, rse=rse), begun(), found(FILE)])

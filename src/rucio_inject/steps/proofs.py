@@ -1,0 +1,112 @@
+"""Whether what was proved of files holds now: asked before anything is given up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import ReplicaMissing
+from rucio_inject.domain.injection import FileRecord, ReplicaRecord
+from rucio_inject.ports import Catalogue, KnownFile
+from rucio_inject.steps.access import AccessFiles
+from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.locks import Held, look_up_locks, rules_that_keep
+
+
+class Proofs:
+    """Proves files once more, and asks what holds their replicas."""
+
+    def __init__(self, journal: Journal, catalogue: Catalogue, access: AccessFiles) -> None:
+        """`access` reads replicas back."""
+        self._journal = journal
+        self._catalogue = catalogue
+        self._access = access
+        self._began = journal.clock.now()
+
+    def renewed(self, files: Sequence[FileRecord]) -> list[FileRecord]:
+        """Those of some VERIFIED files that are the same everywhere; the others are set aside.
+
+        What was proved by an earlier run, perhaps weeks ago and by a campaign that has changed
+        since, is proved once more. A file that was not read itself counts only when all of its
+        dataset that were to be read were.
+        """
+        stale = {record.did: record for record in files if not self._is_fresh(record)}
+        still_good = self._access.again(list(stale.values()))
+        proved = [r for r in files if r.did not in stale or r.did in still_good]
+        return [record for record in proved if self._is_spoken_for(record)]
+
+    def not_held(
+        self, files: Sequence[FileRecord], *, without: str | None = None
+    ) -> Mapping[DID, ReplicaMissing]:
+        """Files with a replica that the catalogue does not have now, or that no rule of ours holds;
+        and why. Neither a replica on the RSE `without` counts, nor a rule to it."""
+        known = self._catalogue.look_up([record.did for record in files]) if files else {}
+        rules = self._locks({record.dataset for record in files}, without)
+        # Half an answer may pass for a whole one: what it lacks is asked for once more.
+        lacking = {record.dataset for record in files if _unkept(record, rules[record.dataset])}
+        rules |= self._locks(lacking, without)
+        found = {
+            record.did: _lost(record, known.get(record.did), without)
+            or _unkept(record, rules[record.dataset])
+            for record in files
+        }
+        return {did: error for did, error in found.items() if error is not None}
+
+    def _is_spoken_for(self, record: FileRecord) -> bool:
+        """Whether a file was read, or all of its dataset's sample were."""
+        sampling = self._access.sampling
+        return sampling.reads(record) or sampling.speaks(record.dataset)
+
+    def _is_fresh(self, record: FileRecord) -> bool:
+        """Whether every replica was proved in this run, in the way that the campaign asks for."""
+        read = self._access.sampling.reads(record)
+        times = [_proved_at(replica, read=read) for replica in record.replicas.values()]
+        return all(at is not None and at > self._began for at in times)
+
+    def _locks(self, datasets: Collection[DID], without: str | None) -> dict[DID, list[Held]]:
+        """What the rules of datasets hold now, asked anew for each batch of files."""
+        keeping = rules_that_keep(self._journal.ledger, datasets)
+        return {
+            dataset: [
+                look_up_locks(self._catalogue, rule.rule_id, rule.rse_expression, rule.copies)
+                for rule in rules
+                if rule.rse_expression != without
+            ]
+            for dataset, rules in keeping.items()
+        }
+
+
+def _proved_at(replica: ReplicaRecord, *, read: bool) -> datetime | None:
+    """When a replica was proved last; with `read`, when it was read."""
+    times = [replica.read_back_at] if read else [replica.read_back_at, replica.told_at]
+    return max((at for at in times if at is not None), default=None)
+
+
+def _lost(
+    record: FileRecord, known: KnownFile | None, without: str | None
+) -> ReplicaMissing | None:
+    there = known.replicas if known else {}
+    lost = [
+        rse
+        for rse in record.replicas
+        if rse != without and (rse not in there or not there[rse].available)
+    ]
+    if not lost:
+        return None
+    return ReplicaMissing(
+        f"{record.did} is no longer at {', '.join(lost)}: its source is kept",
+        hint=f"rucio replica list file {record.did} --all-states",
+    )
+
+
+def _unkept(record: FileRecord, rules: Sequence[Held]) -> ReplicaMissing | None:
+    """Replicas that no rule holds may be deleted at any time: then the source is all there is."""
+    letting_go = [rule for rule in rules if not rule.keeps(record.did)]
+    if rules and not letting_go:
+        return None
+    which = ", ".join(f"rule {rule.rule_id} to {rule.where}" for rule in letting_go)
+    return ReplicaMissing(
+        f"{record.did} is not held by {which or 'any rule'}: its source is kept",
+        hint=f"is it still in {record.dataset}? run the same command again to put it back",
+    )
