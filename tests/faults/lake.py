@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from rucio_inject.lake.embedded import EmbeddedLake
+
 if TYPE_CHECKING:
     from rucio.client.client import Client
 
@@ -28,10 +30,12 @@ _ROOT_ONLY = threading.Lock()
 
 
 class Lake:
-    """An embedded lake in a folder, driven by its command as anybody would."""
+    """An embedded lake in a folder, driven by its command as anybody would; its storages are
+    folders, or XRootD servers."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, storage: str = "posix") -> None:
         self.root = root
+        self._storage = storage
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`rucio-inject lake WORDS`, with everything that it said."""
@@ -45,7 +49,7 @@ class Lake:
 
         Durable: a quick lake's PostgreSQL, when killed, forgets the last commits that it confirmed.
         """
-        done = self.command("start", "--durable")
+        done = self.command("start", "--durable", "--storage", self._storage)
         if done.returncode:
             raise RuntimeError(f"the lake does not start: {done.stdout}{done.stderr}")
 
@@ -54,6 +58,12 @@ class Lake:
         done = self.command("reset", "--yes")
         if done.returncode:
             raise RuntimeError(f"the lake cannot be deleted: {done.stdout}{done.stderr}")
+
+    def environment(self) -> dict[str, str]:
+        """What a user's processes need to know of its storages."""
+        if self._storage == "posix":
+            return {}
+        return EmbeddedLake(self.root).environment(ACCOUNT)
 
     def members(self) -> dict[str, int]:
         """The pids of its processes, by what they are."""

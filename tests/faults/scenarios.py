@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tests.faults import kills, local, network, servers, storages
+from tests.faults import grid, kills, local, network, servers, storages
 from tests.faults.field import Field
 from tests.faults.lake import UPLOAD
 from tests.faults.storages import (
@@ -30,12 +31,22 @@ def _always() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A fault and how it is played. `unfit` says why it cannot be played on this machine."""
+    """A fault and how it is played. `unfit` says why it cannot be played on this machine; `grid`:
+    on a lake whose storages are XRootD servers."""
 
     name: str
     what: str
     play: Callable[[Field], None]
     unfit: Callable[[], str | None] = _always
+    grid: bool = False
+
+
+def _on_grid(name: str, what: str, play: Callable[[Field], None]) -> Scenario:
+    return Scenario(name, what, play, _no_servers, grid=True)
+
+
+def _no_servers() -> str | None:
+    return None if shutil.which("xrootd") else "XRootD is not installed (scripts/install-xrootd)"
 
 
 _WAITS = (ERROR, FILES_FAILED, LATER, STUCK)
@@ -148,4 +159,30 @@ SCENARIOS = (
     Scenario("clock", "the clock jumps by days", local.clock_jumps, local.no_faketime),
     Scenario("at-once", "three commands of one campaign at once", local.at_once),
     Scenario("twins", "two ledgers of one campaign at once", local.twins),
+    _on_grid(
+        "xrootd-upload", "a server is killed amid an upload, and is away", grid.killed_for_long
+    ),
+    _on_grid("xrootd-restart", "the same, and it is back while the run goes on", grid.killed_under),
+    _on_grid("xrootd-copy", "a server is killed while it fetches a file", grid.killed_amid_copy),
+    _on_grid("xrootd-proxy", "the proxy expires amid a run", grid.expired),
+    _on_grid(
+        "xrootd-refused",
+        "a destination refuses what is new",
+        storages.before(partial(grid.refused, rse=VICTIM), _WAITS, others_served),
+    ),
+    _on_grid(
+        "xrootd-no-upload",
+        "the upload RSE refuses what is new",
+        storages.before(partial(grid.refused, rse=UPLOAD), (FILES_FAILED,), nothing_stored),
+    ),
+    _on_grid(
+        "xrootd-corrupt",
+        "a replica is corrupted; it is declared bad, Rucio recovers it",
+        storages.tampered(storages.corrupt, (CHECKSUM,), declare=True),
+    ),
+    _on_grid(
+        "xrootd-deleted",
+        "a replica is deleted; it is declared bad, Rucio recovers it",
+        storages.tampered(storages.delete, (FILES_FAILED,), declare=True),
+    ),
 )

@@ -72,6 +72,7 @@ class Job:
     name: str
     lake: Lake
     real: bool = False
+    size: int = _SIZE
     runs: int = 2
     subruns: int = 3
     proxy: str | None = None
@@ -134,7 +135,7 @@ class Job:
     def _write_sources(self) -> None:
         self.sources.mkdir()
         for name in self.names:
-            self.contents[name] = random.Random(name).randbytes(_SIZE)
+            self.contents[name] = random.Random(name).randbytes(self.size)
             (self.sources / name).write_bytes(self.contents[name])
 
     def checksums(self, name: str) -> tuple[str, str]:
@@ -146,7 +147,7 @@ class Job:
         """Write the campaign file; JSON is YAML, too."""
         source: dict[str, Any] = {"kind": "directory", "path": str(self.sources), "free": True}
         if not self.real:
-            payload = {"kind": "raw", "size": _SIZE}
+            payload = {"kind": "raw", "size": self.size}
             names = str(self.folder / "names.txt")
             source = {"kind": "listing", "path": names, "payload": payload, "seed": self.number}
         keys = {
@@ -170,7 +171,8 @@ class Job:
         """Start the command."""
         line = [sys.executable, "-m", "rucio_inject", "run", "--json", "--progress", "plain"]
         where = ["--output", str(self.output)]
-        environment = {**os.environ, MARK: str(self.folder), **self.extra}
+        storages = self.lake.environment()
+        environment = {**os.environ, **storages, MARK: str(self.folder), **self.extra}
         if self.proxy is None:
             where += ["--lake", str(self.lake.root)]
         else:

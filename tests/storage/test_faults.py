@@ -9,7 +9,9 @@ import signal
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.lake.campaigns import HOLDERS, Bench, campaign
-from tests.storage.conftest import settle
+from tests.lake.campaigns import HOLDERS, MOCK, Bench, campaign
+from tests.storage.conftest import PATIENCE, settle
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import (
@@ -29,6 +31,7 @@ from rucio_inject.domain.injection import FileState
 from rucio_inject.lake.embedded import EmbeddedLake
 from rucio_inject.lake.state import load_state
 from rucio_inject.lake.transfers.copier import CopyControl, CopyFailed
+from rucio_inject.lake.transfers.halves import Halves
 from rucio_inject.lake.transfers.model import Task, Verify
 from rucio_inject.lake.transfers.webdav import Credentials, WebdavCopier
 from rucio_inject.rucio.ways import Way
@@ -214,16 +217,68 @@ def test_a_server_that_is_away_when_files_are_to_come(
         assert sorted(path.name for path in held) == [record.did.name] * len(HOLDERS)
 
 
+@pytest.mark.parametrize("site", ["LAPP", "PIC"])
+def test_a_server_that_is_killed_in_the_middle_of_a_copy(
+    grid_lake: EmbeddedLake, tmp_path: Path, official: Client, site: str
+) -> None:
+    """The one that fetches, or the one that it fetches from."""
+    bench, name = Bench(tmp_path, grid_lake), f"copied-{site.lower()}"
+    payload = {"kind": "raw", "size": "300MB"}
+    keys = campaign(
+        name,
+        0,
+        source={**MOCK, "subruns": 1, "payload": payload, "seed": 31 + len(site)},
+        rules=[{"rse_expression": "LAPP-FAST"}],
+        end=None,
+    )
+    state = load_state(grid_lake.paths.state)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.run, {**keys, "replication": {"deadline": "10s"}})
+        await_half(grid_lake)
+        os.kill(state.members[f"xrootd-{site}"].pid, signal.SIGKILL)
+        first = running.result()
+    try:
+        assert first.code in {5, 7}, first.err
+        assert "not reached" in first.err
+        assert f"port={state.storage_ports[site][1]})" in first.err
+        (record,) = bench.records(name)
+        held = [path for path in leftovers(grid_lake, record.did.name) if ".part-" not in path.name]
+        assert [path.parts[-5] for path in held] == ["PIC-INJECT"]
+    finally:
+        grid_lake.start()
+    for rule in official.list_replication_rules({"account": "magic", "state": "S"}):
+        official.update_replication_rule(rule["id"], {"boost_rule": True})
+    again = bench.run(keys)
+    assert again.code == 0, again.err
+    (record,) = bench.records(name)
+    assert record.state is FileState.VERIFIED
+    assert set(record.replicas) == {"PIC-INJECT", "LAPP-FAST"}
+    # Nor is a half of it left.
+    held = leftovers(grid_lake, record.did.name)
+    assert [path.name for path in held] == [record.did.name] * 2
+    for path in held:
+        path.unlink()
+
+
+def await_half(lake: EmbeddedLake) -> None:
+    """Wait until a server has fetched a part of a file."""
+    folder, end = lake.paths.storage / "LAPP-FAST", time.monotonic() + PATIENCE
+    while not any(path.stat().st_size > 1 << 20 for path in folder.rglob("*.part-*")):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 class Copies:
     """The transfer service's copier, and tasks for it between two servers of the lake."""
 
-    def __init__(self, lake: EmbeddedLake, *more: str) -> None:
+    def __init__(self, lake: EmbeddedLake, halves: Path, *more: str) -> None:
         paths = lake.paths
         ports = load_state(paths.state).storage_ports
         self.pic, self.lapp = (f"localhost:{ports[site][1]}" for site in ("PIC", "LAPP"))
         trust = paths.pki / "ca.pem"
         held = Credentials(paths.client_certificate("root"), paths.client_key("root"), trust)
-        self.copier = WebdavCopier(held, [self.pic, self.lapp, *more], SystemClock())
+        servers = [self.pic, self.lapp, *more]
+        self.copier = WebdavCopier(held, servers, SystemClock(), Halves(halves / "halves.json"))
 
     def task(self, name: str, content: bytes, **changes: Any) -> Task:
         """Copy a file from PIC to LAPP."""
@@ -252,8 +307,8 @@ def placed(lake: EmbeddedLake, name: str, content: bytes) -> Path:
     return path
 
 
-def test_a_copy_and_what_it_refuses(grid_lake: EmbeddedLake) -> None:
-    copies = Copies(grid_lake)
+def test_a_copy_and_what_it_refuses(grid_lake: EmbeddedLake, tmp_path: Path) -> None:
+    copies = Copies(grid_lake, tmp_path)
     placed(grid_lake, "good", CONTENT)
     task = copies.task("good", CONTENT)
     copies.copier.copy(task, CopyControl())
@@ -273,8 +328,10 @@ def test_a_copy_and_what_it_refuses(grid_lake: EmbeddedLake) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ADLER32", "MD5"])
-def test_a_copy_of_a_corrupt_source(grid_lake: EmbeddedLake, algorithm: str) -> None:
-    copies, name = Copies(grid_lake), f"corrupt-{algorithm}"
+def test_a_copy_of_a_corrupt_source(
+    grid_lake: EmbeddedLake, tmp_path: Path, algorithm: str
+) -> None:
+    copies, name = Copies(grid_lake, tmp_path), f"corrupt-{algorithm}"
     placed(grid_lake, name, b"?" + CONTENT[1:])
     known = measured(CONTENT)
     value = known.adler32 if algorithm == "ADLER32" else known.md5
@@ -316,7 +373,7 @@ class _Lying(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-def test_a_copy_that_answers_201_and_fails(grid_lake: EmbeddedLake) -> None:
+def test_a_copy_that_answers_201_and_fails(grid_lake: EmbeddedLake, tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Lying)
     server.asked = []  # type: ignore[attr-defined]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -326,7 +383,7 @@ def test_a_copy_that_answers_201_and_fails(grid_lake: EmbeddedLake) -> None:
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         address = f"localhost:{server.server_port}"
-        copies = Copies(grid_lake, address)
+        copies = Copies(grid_lake, tmp_path, address)
         placed(grid_lake, "lied", CONTENT)
         task = copies.task("lied", CONTENT, destination=f"davs://{address}/LAPP-FAST/lied")
         with pytest.raises(CopyFailed, match=r"TRANSFER \[5\] quota of the pool is spent"):

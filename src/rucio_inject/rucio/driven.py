@@ -57,11 +57,13 @@ class DrivenAccess:
         """Give a file its name."""
         self.driver.move(partial, pfn)
 
-    def discard(self, partial: str) -> None:
-        """Remove what a failed try left, if that can be done: the first error is the one to
-        tell."""
+    def discard(self, partial: str) -> bool:
+        """Remove what a failed try left; whether it is gone: the first error is the one to tell."""
         with suppress(StorageError, SignInFailed), storage_errors(self.doing):
-            self.driver.remove(partial)
+            with suppress(FileNotFoundError):
+                self.driver.remove(partial)
+            return True
+        return False
 
     def get(self, pfn: str, path: Path) -> Measure:
         """Read a replica into a local file. DiskFull if that has no room."""

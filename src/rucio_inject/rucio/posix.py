@@ -112,11 +112,12 @@ class PosixAccess:
         if self.durable:
             _sync(Path(path).parent)
 
-    def discard(self, partial: str) -> None:
-        """Remove what a failed try left, if that can be done: the first error is the one to
-        tell."""
+    def discard(self, partial: str) -> bool:
+        """Remove what a failed try left; whether it is gone: the first error is the one to tell."""
         with suppress(OSError):
-            os.unlink(self._path(partial))  # noqa: PTH108
+            Path(self._path(partial)).unlink(missing_ok=True)
+            return True
+        return False
 
     def delete(self, pfn: str) -> None:
         """Remove a file. Rucio's protocol says nothing when it could not."""

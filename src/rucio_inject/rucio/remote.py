@@ -74,11 +74,12 @@ class RemoteAccess:
         """Give a file its name."""
         self.protocol.rename(partial, pfn)
 
-    def discard(self, partial: str) -> None:
-        """Remove what a failed try left, if that can be done: the first error is the one to
-        tell."""
+    def discard(self, partial: str) -> bool:
+        """Remove what a failed try left; whether it is gone: the first error is the one to tell."""
         with suppress(StorageError), storage_errors(self.doing):
             self.protocol.delete(partial)
+            return True
+        return False
 
     def delete(self, pfn: str) -> None:
         """Remove a file."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from os import stat_result
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rucio.rse.translation import RSEDeterministicTranslation
@@ -17,7 +16,6 @@ from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     WORTH_ANOTHER_WAY,
-    PlaceTaken,
     ReplicaMissing,
     StorageError,
     StorageRefused,
@@ -34,7 +32,6 @@ from rucio_inject.rucio.listing import (
     listed,
     listed_below,
     listed_entries,
-    partial_name,
     parts_below,
     pfn_below,
     posix_entries,
@@ -45,9 +42,9 @@ from rucio_inject.rucio.posix import POSIX, PosixAccess, size_of
 from rucio_inject.rucio.protocols import NoProtocol
 from rucio_inject.rucio.remote import RemoteAccess
 from rucio_inject.rucio.session import Session
+from rucio_inject.rucio.uploading import Access, Halves
 from rucio_inject.rucio.ways import Way, usual_drivers, ways
 
-Access: TypeAlias = PosixAccess | RemoteAccess | DrivenAccess
 T = TypeVar("T")
 
 
@@ -97,6 +94,7 @@ class RucioStorage:
         self._schemes = schemes
         self._preferred = preferred
         self._rses: dict[str, _RSE] = {}
+        self._halves = Halves()
         self._lock = Lock()
 
     def _rse(self, rse: str) -> _RSE:
@@ -224,7 +222,7 @@ class RucioStorage:
 
         def store(access: Access, _: str) -> Stored:
             pfn = self._new_pfn(doing, rse, did, access.protocol)
-            return _store(access, path, source, pfn)
+            return self._halves.store(access, path, source, pfn)
 
         return self._by(doing, rse, "write", None, store)
 
@@ -371,36 +369,3 @@ def _counted(doing: str, entries: Iterator[Entry]) -> Usage | None:
     except StorageError:
         return None
     return Usage(files, size)
-
-
-def _store(access: Access, path: Path, source: stat_result, pfn: str) -> Stored:
-    """Have a file under its name when it is whole."""
-    _refuse_taken(access, pfn)
-    partial = partial_name(pfn)
-    with ExitStack() as undo:
-        undo.callback(access.discard, partial)
-        measure = access.write(path, source, partial)
-        # It took its time, and a rename may replace what is there: look again.
-        _refuse_taken(access, pfn)
-        try:
-            access.rename(partial, pfn)
-        except FileExistsError as error:
-            raise _taken(access, pfn) from error
-        undo.pop_all()
-    if not access.shows(pfn):
-        raise StorageRefused(f"{access.doing}: it took the file and does not show it at {pfn}")
-    return Stored(pfn, measure)
-
-
-def _refuse_taken(access: Access, pfn: str) -> None:
-    if access.shows(pfn):
-        raise _taken(access, pfn)
-
-
-def _taken(access: Access, pfn: str) -> PlaceTaken:
-    return PlaceTaken(
-        f"{access.doing}: something lies at {pfn} already",
-        pfn=pfn,
-        hint="is it a replica that the catalogue does not know? look at it, and remove it "
-        "if nobody needs it",
-    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from rucio_inject.lake.transfers.copier import CopyControl, CopyFailed, CopyStopped
-from rucio_inject.lake.transfers.webdav import follow
+from rucio_inject.lake.transfers.copier import CopyControl, CopyFailed, CopyStopped, Side
+from rucio_inject.lake.transfers.halves import Halves
+from rucio_inject.lake.transfers.webdav import Credentials, WebdavCopier, follow
+from rucio_inject.testing.fake_clock import FakeClock
 
 MARKER = (
     b"Perf Marker",
@@ -60,3 +63,35 @@ def test_a_copy_is_stopped_between_two_lines() -> None:
     with pytest.raises(CopyStopped):
         follow(lines(), control)
     assert len(read) == 3
+
+
+def test_halves_are_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "halves.json"
+    first = Halves(path)
+    for url in ("https://a:1/x.part-1", "https://a:1/y.part-2", "https://b:1/x.part-3"):
+        first.add(url)
+    first.discard("https://a:1/x.part-1")
+    first.discard("https://a:1/never")
+    again = Halves(path)
+    assert again.on("a:1") == ["https://a:1/y.part-2"]
+    assert again.on("c:1") == []
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_half_whose_server_is_away_goes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, away: bool
+) -> None:
+    halves, asked = Halves(tmp_path / "halves.json"), list[str]()
+    nobody = Credentials(*[tmp_path] * 3)
+    copier = WebdavCopier(nobody, ["a:1"], FakeClock(), halves)
+
+    def call(method: str, url: str, side: Side, **_: object) -> None:
+        asked.append(f"{method} {url}")
+        if away:
+            raise CopyFailed(side, 111, "not reached")
+
+    monkeypatch.setattr(copier, "_call", call)
+    halves.add("https://a:1/f/x.part-1")
+    copier._clean("https://a:1/f/y")
+    assert asked == ["DELETE https://a:1/f/x.part-1"]
+    assert halves.on("a:1") == (["https://a:1/f/x.part-1"] if away else [])

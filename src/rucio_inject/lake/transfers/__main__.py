@@ -18,6 +18,7 @@ from pathlib import Path
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import LakeError
 from rucio_inject.lake.transfers.copier import Copier
+from rucio_inject.lake.transfers.halves import Halves
 from rucio_inject.lake.transfers.paths import PathGuard
 from rucio_inject.lake.transfers.pool import WorkerPool
 from rucio_inject.lake.transfers.posix import PosixCopier
@@ -64,7 +65,8 @@ def _serve(options: argparse.Namespace) -> None:
     copiers: dict[str, Copier] = {"file": PosixCopier(guard, fsync=options.fsync)}
     if options.certificate is not None:
         credentials = Credentials(options.certificate, options.key, options.trust)
-        copiers["davs"] = WebdavCopier(credentials, options.allow_server or [], clock)
+        halves = Halves(options.state_dir / "halves.json")
+        copiers["davs"] = WebdavCopier(credentials, options.allow_server or [], clock, halves)
     # Waiting for the disk is what light files are worth waiting for together.
     pool = WorkerPool(store, copiers, clock, options.workers, 0 if options.fsync else _LIGHT_SIZE)
     server = TransferServer(options.host, options.port, TransferService(store, pool, clock))

@@ -16,6 +16,7 @@ import requests
 
 from rucio_inject.lake.transfers.copier import EXISTS, CopyControl, CopyFailed, Side, expected_of
 from rucio_inject.lake.transfers.digest import MD5, Expected
+from rucio_inject.lake.transfers.halves import Halves
 from rucio_inject.lake.transfers.model import Clock, Task
 
 _ERRNO = {
@@ -55,7 +56,9 @@ class _Found:
 class WebdavCopier:
     """Lets the destination's server fetch the file under a temporary name, then moves it."""
 
-    def __init__(self, credentials: Credentials, endpoints: Sequence[str], clock: Clock) -> None:
+    def __init__(
+        self, credentials: Credentials, endpoints: Sequence[str], clock: Clock, halves: Halves
+    ) -> None:
         """`endpoints` are the only servers that are spoken to, as `localhost:1094`: the service
         listens without sign-in, and must not lend its certificate to whoever asks."""
         self._credentials = credentials
@@ -63,6 +66,7 @@ class WebdavCopier:
         self._clock = clock
         self._local = threading.local()
         self._macaroons: dict[str, tuple[float, str]] = {}
+        self._halves = halves
         self._lock = threading.Lock()
 
     def copy(self, task: Task, control: CopyControl) -> None:
@@ -77,6 +81,7 @@ class WebdavCopier:
         part = _part_of(destination, task.label)
         with self._removed_on_failure(part):
             self._make_folder(destination)
+            self._clean(destination)
             self._pull(source, part, control)
             self._verify(task, part, found, expected)
             control.publish(lambda: self._give_name(task, part, destination))
@@ -85,7 +90,7 @@ class WebdavCopier:
         """See the port."""
         with contextlib.suppress(CopyFailed):
             destination = self._url(task.destination, Side.DESTINATION)
-            self._call("DELETE", _part_of(destination, task.label), Side.DESTINATION)
+            self._remove(_part_of(destination, task.label))
 
     def _url(self, given: str, side: Side) -> str:
         parts = urlsplit(given)
@@ -268,9 +273,22 @@ class WebdavCopier:
             yield
         except BaseException:
             # It has no name that anybody reads: why the copy failed is what counts.
-            with contextlib.suppress(CopyFailed):
-                self._call("DELETE", part, Side.DESTINATION, seconds=_CONNECT_SECONDS)
+            self._remove(part)
             raise
+
+    def _remove(self, part: str) -> None:
+        """Remove a half, now or when something else is copied to its server."""
+        try:
+            self._call("DELETE", part, Side.DESTINATION, fine=(404,), seconds=_CONNECT_SECONDS)
+        except CopyFailed:
+            self._halves.add(part)
+        else:
+            self._halves.discard(part)
+
+    def _clean(self, destination: str) -> None:
+        """Remove the halves that were left on a server which answers again."""
+        for part in self._halves.on(urlsplit(destination).netloc):
+            self._remove(part)
 
 
 def follow(lines: Iterable[bytes], control: CopyControl) -> None:

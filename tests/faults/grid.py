@@ -1,0 +1,114 @@
+"""Faults of real storages: XRootD's servers, what signs us in to them, and who may write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from tests.faults.field import Field, prove
+from tests.faults.lake import ACCOUNT, UPLOAD, Lake
+from tests.faults.storages import VICTIM
+
+ERROR, FILES_FAILED, LATER, SIGN_IN, STUCK = 1, 3, 5, 6, 7
+_LARGE = 20_000_000
+_SHORT = 15
+_PIC, _LAPP = "xrootd-PIC", "xrootd-LAPP"
+
+
+class Killer:
+    """Kills a server as soon as a part of a file shows on its storage."""
+
+    def __init__(self, lake: Lake, member: str, rse: str, part: str) -> None:
+        self._lake, self._member, self._rse, self._part = lake, member, rse, part
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._stop = threading.Event()
+        self.killed = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        folder = self._lake.storage(self._rse)
+        while not self.killed and not self._stop.wait(0.002):
+            if any(folder.rglob(f"*{self._part}*")):
+                self._lake.kill(self._member)
+                self.killed = 1
+
+
+def killed(member: str, rse: str, part: str) -> Callable[[Field], None]:
+    """A scenario: kill -9 a server that has a part of a file, and start it again when the command
+    has seen that it is away."""
+
+    def play(field: Field) -> None:
+        for _ in range(2):
+            job = field.job("server", real=True, size=_LARGE)
+            with field.watched(job):
+                with Killer(field.lake, member, rse, part) as killer:
+                    ran = job.run(deadline=_SHORT)
+                field.played.did(killer.killed, f"exit code {ran.code}")
+                field.lake.start()
+                prove(field, job, (ERROR, FILES_FAILED, LATER, STUCK), boost=True)
+
+    return play
+
+
+def killed_under(field: Field) -> None:
+    """The upload RSE's server is killed while files are sent to it, and comes again soon: the same
+    run goes on."""
+    for _ in range(2):
+        job = field.job("server", real=True, size=_LARGE)
+        with field.watched(job):
+            with Killer(field.lake, _PIC, UPLOAD, ".rucio.upload") as killer:
+                run = job.start()
+                while not killer.killed and not run.wait(0.05):
+                    continue
+            field.played.did(killer.killed)
+            field.lake.start()
+            run.finish()
+            prove(field, job, (LATER, STUCK), boost=True)
+
+
+killed_for_long = killed(_PIC, UPLOAD, ".rucio.upload")
+killed_amid_copy = killed(_LAPP, VICTIM, ".part-")
+
+
+@contextmanager
+def refused(lake: Lake, rse: str) -> Iterator[None]:
+    """A storage on which nothing new may be made."""
+    folder = lake.storage(rse)
+    mode = folder.stat().st_mode
+    folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
+
+
+def expired(field: Field) -> None:
+    """The proxy expires amid a run, at one milestone after the other; then there is a new one."""
+    for real, moment in ((True, "measured"), (False, "registered"), (True, "replicated")):
+        job = field.job("proxy", real=real)
+        with field.watched(job):
+            run = job.start(deadline=_SHORT)
+            run.told(moment)
+            _proxy(field.lake, "-0.1")
+            ran = run.finish()
+            # A run that was through before somebody looked is told by its next one.
+            if ran.code == 0:
+                ran = job.run(end=not real)
+            field.played.did(1, f"exit code {ran.code} after {moment}")
+            _proxy(field.lake, "12")
+            prove(field, job, (SIGN_IN,), boost=True)
+
+
+def _proxy(lake: Lake, hours: str) -> None:
+    done = lake.command("proxy", "--account", ACCOUNT, "--hours", hours)
+    if done.returncode:
+        raise RuntimeError(f"no proxy: {done.stdout}{done.stderr}")
