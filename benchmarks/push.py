@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,7 +37,6 @@ from rucio_inject.lake.postgres import url
 from rucio_inject.lake.state import load_state
 from rucio_inject.ledger.sql_ledger import SqlLedger
 
-NIGHT = "2023-03-03"
 DESTINATIONS = ("PIC-DCACHE", "LAPP-FAST")
 _LOOK = 0.1
 _FILES = 100
@@ -62,10 +61,11 @@ class Witness:
     """Looks into Rucio's database while a run goes on; lets transfers begin some time after the
     files were registered."""
 
-    def __init__(self, lake: EmbeddedLake, held: float) -> None:
+    def __init__(self, lake: EmbeddedLake, night: str, held: float) -> None:
         state = load_state(lake.paths.state)
         self._database = create_engine(url(state.socket_folder or lake.paths.postgres_socket))
         self._transfers = state.members["transfers"].pid
+        self._names = {"names": f"{night.replace('-', '')}%.root"}
         self._held = held
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -101,20 +101,19 @@ class Witness:
 
     def _look(self) -> tuple[int, int, int]:
         with self._database.connect() as connection:
-            row = connection.execute(_COUNTED, {"names": f"{NIGHT.replace('-', '')}%.root"}).one()
+            row = connection.execute(_COUNTED, self._names).one()
         return row[0], row[1], row[2]
 
 
-def campaign(folder: Path, seed: int, lifetime: int, listen: str | None) -> Path:
+def campaign(folder: Path, night: str, lifetime: int, listen: str | None) -> Path:
     """A cycle with a wait for transfers and a longer one for deletion."""
     keys: dict[str, Any] = {
-        "campaign": f"push{seed}",
+        "campaign": f"push-{night}",
         "account": "magic",
         "scope": "MAGIC_PIC_BRUZZESE",
         "source": {
             "kind": "mock",
-            "seed": seed,
-            "night": NIGHT,
+            "night": night,
             "runs": 2,
             "subruns": _FILES // 2,
             "types": ["D"],
@@ -123,10 +122,10 @@ def campaign(folder: Path, seed: int, lifetime: int, listen: str | None) -> Path
         "upload": {"rse": "PIC-INJECT"},
         "rules": [{"rse_expression": "PIC-DCACHE"}, {"rse_expression": "QOS=FAST"}],
         "end": {"lifetime": lifetime, "deadline": "300s"},
-        "output": str(folder / f"out{seed}"),
+        "output": str(folder / night),
         **({"push": {"listen": listen}} if listen else {}),
     }
-    path = folder / f"{seed}.yaml"
+    path = folder / f"{night}.yaml"
     with path.open("w") as out:
         YAML().dump(keys, out)
     return path
@@ -134,15 +133,15 @@ def campaign(folder: Path, seed: int, lifetime: int, listen: str | None) -> Path
 
 def one_try(lake: EmbeddedLake, folder: Path, file: Path, held: float) -> Delay:
     """Run a cycle, and compare its record with what Rucio's database showed."""
-    name = f"push{file.stem}"
+    night = file.stem
     command = [sys.executable, "-m", "rucio_inject", "run", "--quiet", str(file)]
     environment = {**os.environ, **lake.environment("magic")}
-    with Witness(lake, held) as witness:
+    with Witness(lake, night, held) as witness:
         subprocess.run(command, env=environment, check=True)
     assert witness.all_there is not None
     assert witness.all_gone is not None
-    place = folder / f"out{file.stem}" / f"{name}.db"
-    with SqlLedger(place, name, clock=SystemClock(), reading=True) as ledger:
+    place = folder / night / f"push-{night}.db"
+    with SqlLedger(place, f"push-{night}", clock=SystemClock(), reading=True) as ledger:
         dids = [record.did for record in ledger.files()]
         told = [stored for did in dids for stored in ledger.story(did)]
     there = max(stored.at for stored in told if stored.kind == "FileReplicated")
@@ -184,7 +183,9 @@ def main() -> None:
     try:
         for number in range(options.tries):
             for half, (name, place) in enumerate({"polling": None, "with events": listen}.items()):
-                file = campaign(root, 100 + 2 * number + half, options.lifetime, place)
+                # A night of its own: nothing of another try counts.
+                night = f"{date(2023, 3, 1) + timedelta(days=2 * number + half)}"
+                file = campaign(root, night, options.lifetime, place)
                 results[name].append(one_try(lake, root, file, options.held))
                 print(name, results[name][-1], flush=True)
     finally:

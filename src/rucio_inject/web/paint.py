@@ -106,7 +106,7 @@ def percent(share: float | None) -> str:
 def ago(at: datetime, now: datetime) -> str:
     """How long ago, or in how long."""
     seconds = (now - at) / timedelta(seconds=1)
-    return f"in {duration(-seconds)}" if seconds < 0 else f"{duration(seconds)} ago"
+    return _joined(f"in {duration(-seconds)}" if seconds < 0 else f"{duration(seconds)} ago")
 
 
 def as_time(at: datetime | None) -> Markup | str:
