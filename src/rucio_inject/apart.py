@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 from rucio_inject.domain.errors import LedgerUnavailable
@@ -63,3 +63,32 @@ class Asked(Generic[Answer]):
             f"its ledger has not answered for {waited:.0f} s",
             hint="see whether its server, and the way there, are up",
         )
+
+
+class Answers(Generic[Answer]):
+    """Questions to many, all asked at once. For several threads; of who never answers there is one
+    question on its way, however often somebody wants to know."""
+
+    def __init__(self, clock: Clock, patience: float, asking: Asking = apart) -> None:
+        """`patience`: seconds after its question for which an answer is waited for."""
+        self._clock = clock
+        self._patience = patience
+        self._asking = asking
+        self._lock = threading.Lock()
+        self._coming: dict[str, tuple[Future[Answer], float]] = {}
+
+    def of(self, questions: Mapping[str, Callable[[], Answer]]) -> Mapping[str, Future[Answer]]:
+        """The answers that have come, by the names of their questions."""
+        with self._lock:
+            asked = {name: self._ask(name, question) for name, question in questions.items()}
+        return {name: future for name, (future, at) in asked.items() if self._has_come(future, at)}
+
+    def _has_come(self, future: Future[Answer], asked_at: float) -> bool:
+        left = asked_at + self._patience - self._clock.monotonic()
+        return bool(wait([future], timeout=max(left, 0.0)).done)
+
+    def _ask(self, name: str, question: Callable[[], Answer]) -> tuple[Future[Answer], float]:
+        known = self._coming.get(name)
+        if known is None or known[0].done():
+            known = self._coming[name] = (self._asking(question), self._clock.monotonic())
+        return known

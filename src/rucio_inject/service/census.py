@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import partial
 
-from rucio_inject.apart import Asking
+from rucio_inject.apart import Answers, Asking
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.ledger.look import is_begun
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -20,29 +19,17 @@ PATIENCE = 4.0
 
 
 class Census:
-    """Asks all ledgers at once. For several threads; of a ledger that never answers there is one
-    question on its way, however often somebody looks."""
+    """Asks the ledgers of all campaigns at once. For several threads."""
 
     def __init__(self, clock: Clock, asking: Asking) -> None:
         self._clock = clock
-        self._asking = asking
-        self._lock = threading.Lock()
-        self._coming: dict[str, Future[Numbers | None]] = {}
+        self._answers: Answers[Numbers | None] = Answers(clock, PATIENCE, asking)
 
     def numbers(self, posts: Sequence[Post]) -> list[Numbers]:
         """Of every campaign that has begun, and whose ledger answers now."""
-        with self._lock:
-            coming = [self._ask(post) for post in posts]
-        answered, _ = wait(coming, timeout=PATIENCE)
-        found = [_known(future) for future in coming if future in answered]
+        questions = {post.campaign.campaign: partial(_numbers, post, self._clock) for post in posts}
+        found = map(_known, self._answers.of(questions).values())
         return [numbers for numbers in found if numbers is not None]
-
-    def _ask(self, post: Post) -> Future[Numbers | None]:
-        name = post.campaign.campaign
-        known = self._coming.get(name)
-        if known is None or known.done():
-            known = self._coming[name] = self._asking(partial(_numbers, post, self._clock))
-        return known
 
 
 def _numbers(post: Post, clock: Clock) -> Numbers | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import InjectError
+from rucio_inject.domain.errors import InjectError, LedgerUnavailable
 from rucio_inject.domain.injection import FileState
 from rucio_inject.monitor.curves import Points
 from rucio_inject.ports.board import Phase, Posted
@@ -111,18 +112,33 @@ def retry(request: Request, site: OfSite, name: str, fields: OwnForm) -> HTMLRes
 
 def cards(site: Site) -> list[dict[str, Any]]:
     """Every campaign with its status and last funnels; or with the reason why there are none."""
-    found = []
-    for posted in site.board.campaigns():
-        card: dict[str, Any] = {"posted": posted, "status": None, "funnels": [], "error": None}
-        try:
-            window = site.window(posted)
-            card["status"] = overview(window.look(), site.clock)
-            card["doing"] = doing(posted, card["status"])
-            card["funnels"] = window.funnels()
-        except InjectError as error:
-            card["error"] = error
-        found.append(card)
-    return found
+    campaigns = site.board.campaigns()
+    answered = site.cards.of({posted.name: partial(_card, site, posted) for posted in campaigns})
+    silent = LedgerUnavailable(
+        "its ledger has not answered yet", hint="see whether its server, and the way there, are up"
+    )
+    return [
+        answered[posted.name].result()
+        if posted.name in answered
+        else {"posted": posted, "error": silent}
+        for posted in campaigns
+    ]
+
+
+def _card(site: Site, posted: Posted) -> dict[str, Any]:
+    try:
+        window = site.window(posted)
+        status = overview(window.look(), site.clock)
+        funnels = window.funnels()
+    except InjectError as error:
+        return {"posted": posted, "error": error}
+    return {
+        "posted": posted,
+        "error": None,
+        "status": status,
+        "doing": doing(posted, status),
+        "funnels": funnels,
+    }
 
 
 def campaign_values(site: Site, posted: Posted, cycle: int | None) -> dict[str, Any]:

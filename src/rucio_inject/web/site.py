@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from rucio_inject.apart import Answers
 from rucio_inject.domain.errors import InjectError
 from rucio_inject.ports import Clock
 from rucio_inject.ports.board import Board, Posted
@@ -19,6 +20,8 @@ from rucio_inject.web.guard import CSRF_FIELD, Guard, Refused
 from rucio_inject.web.paint import Painter
 
 MOST_FIELDS = 10_000
+PATIENCE = 3.0
+"""Seconds that the page of all campaigns waits for their ledgers."""
 Fields = Mapping[str, list[str]]
 Answer = TypeVar("Answer", bound=Response)
 
@@ -31,6 +34,7 @@ class Site:
         self.clock = clock
         self.guard = Guard(gate, clock)
         self.painter = Painter(root)
+        self.cards: Answers[dict[str, Any]] = Answers(clock, PATIENCE)
         self._windows: dict[tuple[str, str, Path], Window] = {}
 
     def close(self) -> None:

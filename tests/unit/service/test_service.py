@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from rucio_inject.apart import PATIENCE, Asked, Asking, apart
+from rucio_inject.apart import PATIENCE, Answers, Asked, Asking, apart
 from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.main import cli
@@ -269,6 +270,7 @@ def until(wanted: Callable[[], bool]) -> None:
 def test_a_ledger_that_never_answers_holds_up_nobody_else(
     scene: Scene, black_hole: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rucio_inject.service.census.PATIENCE", 2.0)
     away, good = scene.write("a", more=f"ledger: {black_hole}\n"), scene.write("b")
     service = scene.service(away, good, asking=apart)
 
@@ -282,7 +284,6 @@ def test_a_ledger_that_never_answers_holds_up_nobody_else(
     place = scene.folder / "b" / "b.db"
     with SqlLedger(place, "b", clock=scene.clock) as ledger:
         ledger.record([begun()])
-    monkeypatch.setattr("rucio_inject.service.census.PATIENCE", 2.0)
     for _ in range(2):
         text = service.metrics()
         assert 'rucio_inject_cycle{campaign="b"} 1.0' in text
@@ -320,6 +321,26 @@ def test_an_answer_that_comes_too_late_is_asked_for_again() -> None:
     with pytest.raises(LedgerError, match="it is away"):
         asked.answer()
     assert len(questions) == 3
+
+
+def test_who_was_waited_for_once_is_not_waited_for_again() -> None:
+    clock, silent = FakeClock(), Future[str]()
+    asked: list[str] = []
+
+    def ask(question: Callable[[], str]) -> Future[str]:
+        asked.append(question())
+        return silent if asked[-1] == "silent" else answered_at_once(question)
+
+    answers: Answers[str] = Answers(clock, 0.2, ask)
+    questions = {name: partial(str, name) for name in ("silent", "good")}
+    for _ in range(2):
+        assert {name: found.result() for name, found in answers.of(questions).items()} == {
+            "good": "good"
+        }
+        clock.advance(3600)
+    silent.set_result("late")
+    assert answers.of(questions)["silent"].result() == "late"
+    assert asked == ["silent", "good", "good", "silent", "good"]
 
 
 def test_between_runs_graphite_gets_what_prometheus_is_shown(scene: Scene) -> None:
