@@ -177,7 +177,7 @@ def env(folder: Path | None, account: str | None) -> None:
 @click.option("--account", help="Whose; default: the content's injecting account.")
 @click.option("--hours", type=click.FloatRange(min=-1), default=12.0, show_default=True)
 def proxy(folder: Path | None, account: str | None, hours: float) -> None:
-    """Make a new proxy for an account, as voms-proxy-init does at a site.
+    """Make an account a proxy, as voms-proxy-init does.
 
     A lake with certificates makes proxies of twelve hours when it starts. Below zero: one that has
     expired, to try out what happens then.
@@ -192,7 +192,7 @@ def proxy(folder: Path | None, account: str | None, hours: float) -> None:
 @click.option("--account", help="Whose; default: the content's injecting account.")
 @click.option("--hours", type=click.FloatRange(min=-1), default=1.0, show_default=True)
 def token(folder: Path | None, account: str | None, hours: float) -> None:
-    """Make a new bearer token for an account, as oidc-token does at a site.
+    """Make an account a bearer token, as oidc-token does.
 
     It is a JSON web token of WLCG's profile, which the storages of a lake with XRootD take over
     davs. Prints the file that it lies in. Below zero: one that has expired.
