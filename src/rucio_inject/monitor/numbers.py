@@ -118,6 +118,12 @@ class Tally:
                 self._facts[type(fact).__name__] += 1
                 self._take(fact)
 
+    def know_run(self, begun: datetime, ended: f.RunEnded | None) -> None:
+        """Take the last run that is on record for the last one, unless another was seen since."""
+        with self._lock:
+            if self._begun is None:
+                self._begun, self._ended = begun, ended
+
     def _take(self, fact: f.Fact) -> None:  # noqa: C901 -- a flat table
         match fact:
             case f.CycleBegun():

@@ -28,7 +28,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """How the last run of a campaign that this process began came out.
+    """How the last run of a campaign came out: one that this process began, or one on record.
 
     `code` is the exit code that `rucio-inject run` would have given, `words` says in a line what
     happened: an outcome, or what went wrong. No secret is in it.

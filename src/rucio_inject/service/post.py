@@ -184,6 +184,10 @@ class Post:
         self.trouble = None
         now, last = self._clock.now(), found.last
         self._since, self._begun_at = last.begun_at or now, last.begun_at
+        if last.begun_at is not None:
+            self.tally.know_run(last.begun_at, last.ended)
+            if (ended := last.ended) is not None:
+                self._last = _last_run(last.begun_at, ended)
         schedule = self.campaign.schedule
         # One that never ran begins at once, unless it is to run at certain hours.
         first = last.begun_at is None and schedule is not None and schedule.every is not None
@@ -291,3 +295,7 @@ class Post:
         if self.notifier is not None and code not in {0, _INTERRUPTED} and not self._draining:
             self.notifier.record([ended])
         return ended
+
+
+def _last_run(begun_at: datetime, ended: RunEnded) -> LastRun:
+    return LastRun(begun_at, ended.at, ended.code, ended.words[:_LONGEST_WORDS])

@@ -351,7 +351,8 @@ def test_between_runs_graphite_gets_what_prometheus_is_shown(scene: Scene) -> No
         more = f"metrics: {{graphite: {{server: '{server}', interval: 10s}}}}\n"
         service = scene.service(scene.write("a", "0 0 1 1 *", more))
         with SqlLedger(scene.folder / "a" / "a.db", "a", clock=scene.clock) as ledger:
-            ledger.record([begun()])
+            ran = RunEnded(at=NOON, code=3, words="5 set aside", seconds=60)
+            ledger.record([RunBegun(at=NOON, process="p"), begun(), ran])
         # Of an earlier service's run.
         Series(scene.folder / "a" / "counts.jsonl").append([counted])
         scene.steps(service, 20)
@@ -362,8 +363,14 @@ def test_between_runs_graphite_gets_what_prometheus_is_shown(scene: Scene) -> No
         service.close()
     assert told["_inject.a.rse.a.storage.files"] == "2"
     assert told[".usage.a.total_bytes_used"] == "30"
+    assert told["_inject.a.run.exit_code"] == "3"
+    last = service.campaigns()[0].last_run
+    assert last is not None
+    assert (last.code, last.words) == (3, "5 set aside")
     shown = service.metrics()
     assert 'rucio_inject_rse_files{campaign="a",rse="A",witness="storage"} 2.0' in shown
+    assert 'rucio_inject_run_exit_code{campaign="a"} 3.0' in shown
+    assert "rucio_inject_runs_total{" not in shown, "it began none itself"
 
 
 def test_retrying_what_was_set_aside(scene: Scene) -> None:
