@@ -187,6 +187,14 @@ class Job:
         """Run the command to its end."""
         return self.start(*options, end=end, deadline=deadline).finish()
 
+    def repair(self) -> Ran:
+        """Run `audit --fix` on it."""
+        line = [sys.executable, "-m", "rucio_inject", "audit", "--fix", "--json"]
+        where = ["--output", str(self.output), "--lake", str(self.lake.root)]
+        environment = {**os.environ, MARK: str(self.folder)}
+        campaign = str(self.write(end=False, deadline=60))
+        return Run(self, [*line, *where, campaign], environment).finish()
+
     def processes(self) -> list[psutil.Process]:
         """Processes of this job that still run."""
         found = []

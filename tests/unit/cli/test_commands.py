@@ -28,7 +28,7 @@ COMMANDS = [
     ["campaign", "check"],
     ["campaign", "schema"],
     ["lake"],
-    *(["lake", name] for name in ("start", "stop", "status", "reset", "env")),
+    *(["lake", name] for name in ("start", "stop", "status", "reset", "env", "proxy", "token")),
     ["status"],
     ["audit"],
     ["files"],
