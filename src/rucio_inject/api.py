@@ -34,7 +34,13 @@ from rucio_inject.outcome import Outcome
 from rucio_inject.plan import Plan
 from rucio_inject.ports import FactSink, Ledger, Source
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.prepare import Lake, prepare_scope, set_attributes, survey
+from rucio_inject.steps.prepare import (
+    Lake,
+    prepare_scope,
+    refuse_characters,
+    set_attributes,
+    survey,
+)
 from rucio_inject.steps.unchanged import (
     Meaning,
     refuse_changes,
@@ -145,6 +151,7 @@ class Injector:
             rules=rule_requests(campaign),
             attributes=campaign.rse_attributes,
         )
+        refuse_characters(self._hasty_ports.catalogue, campaign.scope, campaign.naming.characters)
         ceiling(campaign, lake)
         self._look_at_room()
         # The last question, as it takes longest.

@@ -4,6 +4,7 @@ that serve them."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.doctor.probe import Route
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.names import GENERIC_NAME
 from rucio_inject.looking import SOURCE_READS, looked_through
 from rucio_inject.monitor.series import Sampler, Series
 from rucio_inject.patience import Patience, patient
@@ -84,8 +86,10 @@ def rucio_ports(
     analyse: bool,
     bell: Bell | None = None,
     renewing: Renewing | None = None,
+    names: re.Pattern[str] = GENERIC_NAME,
 ) -> Ports:
-    """A real Rucio, signed in to with these options; before, with what may have to be renewed."""
+    """A real Rucio, signed in to with these options; before, with what may have to be renewed.
+    `names` are those that the site's schema takes for DIDs."""
     # Rucio decides at import whether it is a client; a server's own rucio.cfg must not mislead it.
     os.environ.setdefault("RUCIO_CLIENT_MODE", "1")
     session = Session(sign_in, clock)
@@ -98,7 +102,7 @@ def rucio_ports(
     from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
 
     analyser = PhysicsAnalyser() if analyse else None
-    catalogue, storage = RucioCatalogue(session), RucioStorage(session)
+    catalogue, storage = RucioCatalogue(session), RucioStorage(session, names=names)
     return Ports(catalogue, storage, analyser, clock, bell, session.credentials)
 
 

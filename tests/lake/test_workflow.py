@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 from tests.lake.campaigns import END, HOLDERS, RULES, SCOPE, Bench, campaign
 
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
+CAMPAIGNS = Path(__file__).parents[2] / "campaigns"
 Official = Callable[[str], Any]
 RucioCLI = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -160,3 +162,20 @@ def test_names_of_a_listing_become_files(bench: Bench) -> None:
     assert ran.end["files"] == {"GONE": 2}
     assert ran.end["skipped"] == 1
     assert "is a folder, not a file" in ran.end["skip_reasons"][0]
+
+
+def test_the_functional_test_runs_as_its_file_says(bench: Bench, official_client: Official) -> None:
+    """But for the minute that its rules live on."""
+    keys = YAML(typ="safe").load((CAMPAIGNS / "functional-test.yaml").read_text())
+    keys["end"]["lifetime"] = "1s"
+    ran = bench.run(keys, "--new-cycle")
+    assert ran.code == 0, ran.err
+    assert (ran.end["cycle"], ran.end["files"]) == (1, {"GONE": 2})
+    assert ran.end["replicas_read_back"] == ran.end["replicas_gone"] == 6
+    client = official_client("magic")
+    datasets = {record.dataset.name for record in bench.records("functional-test")}
+    assert len(datasets) == 1
+    there = client.list_dids(SCOPE, [{}], did_type="all")
+    assert [name for name in there if name in datasets or "_FunctTest-" in name] == []
+    storages = bench.lake.paths.storage
+    assert [path for path in storages.rglob("*_FunctTest-*") if path.is_file()] == []

@@ -12,6 +12,7 @@ from rucio_inject.campaign.model import (
     AS_TEXT,
     CHARACTERS,
     KEY,
+    Misfit,
     Model,
     text_or_keys,
 )
@@ -150,7 +151,24 @@ class Naming(Model):
         names.check_templates(self.dataset, self.containers, fields=fields)
         for template in (self.name, *others):
             names.template_fields(template, fields)
+        if (lacking := names.lacking_above(self.containers, self._fixed())) is not None:
+            place, missing = lacking
+            raise Misfit(
+                f"lacks {{{'}, {'.join(sorted(missing))}}} of the container around it, which would "
+                "hold what is of others: each name carries every level above it",
+                "containers",
+                place,
+            )
         return self
+
+    def _fixed(self) -> frozenset[str]:
+        """Fields that are the same for all files."""
+        if len(self.grammars) > 1:
+            return frozenset()
+        (only,) = self.grammars
+        if isinstance(only, OwnGrammar):
+            return frozenset({"experiment", *only.fixed})
+        return frozenset({"experiment", "telescope"} if only == "lst1" else {"experiment"})
 
     def own_fields(self) -> frozenset[str]:
         """The fields that the campaign's own grammars tell."""

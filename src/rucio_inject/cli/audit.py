@@ -142,7 +142,7 @@ def _enter_lake(folder: Path, account: str | None) -> None:
 
 
 def _world(campaign: Campaign, sign_in: SignIn, ledger: Ledger, clock: SystemClock) -> World:
-    ports = rucio_ports(sign_in, clock, analyse=False)
+    ports = rucio_ports(sign_in, clock, analyse=False, names=campaign.naming.allowed())
     patience = Patience(campaign.retry.attempts, longest=campaign.retry.longest)
     catalogue: Catalogue = patient(ports.catalogue, patience, clock, _mention)
     storage: Storage = patient(ports.storage, patience, clock, _mention, by_rse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 
+from rucio_inject.campaign.load import load_campaign
 from rucio_inject.cli.output import to_reader
 from rucio_inject.domain.errors import NameRefused, UsageError
 from rucio_inject.domain.names import (
     DEFAULT_CONTAINERS,
     DEFAULT_DATASET,
+    DEFAULT_NAME,
+    GENERIC_NAME,
     GRAMMARS,
     Grammar,
     check_templates,
@@ -39,11 +44,13 @@ _Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How names are read: grammars, and templates of dataset and containers."""
+    """How names are read: grammars, templates, and what the site takes in a DID name."""
 
     grammars: tuple[Grammar, ...]
     dataset: str
     containers: tuple[str, ...]
+    name: str = DEFAULT_NAME
+    allowed: re.Pattern[str] = GENERIC_NAME
 
     def understand(self, path: str) -> _Line:
         """What one name tells, as the keys that the command's help lists."""
@@ -56,7 +63,7 @@ class _Reading:
             }
         try:
             name = parse_name(path, self.grammars)
-            placement = place(name, self.dataset, self.containers)
+            placement = place(name, self.dataset, self.containers, self.allowed, template=self.name)
         except NameRefused as refused:
             error = {"code": refused.code, "message": refused.message, "hint": refused.hint}
             return {"name": path, "error": error}
@@ -72,6 +79,14 @@ class _Reading:
 
 @click.command()
 @click.argument("lists", nargs=-1, required=True, metavar="FILE... | -")
+@click.option(
+    "--campaign",
+    "campaign",
+    type=click.Path(path_type=Path),
+    metavar="CAMPAIGN",
+    help="Campaign file: names are read as it says under naming, with its own grammars, templates "
+    "and characters.",
+)
 @click.option(
     "--grammar",
     "keys",
@@ -95,8 +110,14 @@ class _Reading:
     show_default=True,
     help="Template of a container's name, outermost first; may be given again.",
 )
+@click.pass_context
 def names(
-    lists: tuple[str, ...], keys: tuple[str, ...], dataset: str, containers: tuple[str, ...]
+    ctx: click.Context,
+    lists: tuple[str, ...],
+    campaign: Path | None,
+    keys: tuple[str, ...],
+    dataset: str,
+    containers: tuple[str, ...],
 ) -> None:
     """Show what file names tell: one JSON object a line.
 
@@ -104,12 +125,45 @@ def names(
     Blank lines are passed over. Nothing is asked of Rucio, and the named files are not needed.
 
     Every object has schema (1), list, line (counted from 1) and name. A name that is understood
-    also has fields, did_name (as Rucio's generic schema takes it), dataset, containers (outermost
-    first) and metadata; one that is not has error, with code, message and hint.
+    also has fields, did_name (as Rucio's generic schema takes it, or one with the campaign's
+    characters), dataset, containers (outermost first) and metadata; one that is not has error,
+    with code, message and hint.
 
     Exit code: 0 if every name was understood, 3 if some were not, 141 if the reader of the output
     went away.
     """
+    if campaign is not None:
+        _refuse_beside_campaign(ctx)
+        reading = _as_in(campaign)
+    else:
+        _check_templates(dataset, containers)
+        reading = _Reading(grammars(keys or tuple(GRAMMARS)), dataset, containers)
+    for path in lists:
+        _check_list(path)
+    with to_reader():
+        refused = _write(reading, lists, sys.stdout)
+    if refused:
+        sys.exit(EXIT_SOME_REFUSED)
+
+
+def _refuse_beside_campaign(ctx: click.Context) -> None:
+    for name, option in (("keys", "grammar"), ("dataset", "dataset"), ("containers", "container")):
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise UsageError(
+                f"--{option} and --campaign: the campaign says that",
+                hint="leave one of the two out",
+            )
+
+
+def _as_in(campaign: Path) -> _Reading:
+    """How a campaign reads names."""
+    naming = load_campaign(campaign).naming
+    return _Reading(
+        naming.chosen(), naming.dataset, naming.containers, naming.name, naming.allowed()
+    )
+
+
+def _check_templates(dataset: str, containers: Sequence[str]) -> None:
     try:
         check_templates(dataset, containers)
     except ValueError as error:
@@ -117,13 +171,6 @@ def names(
             str(error),
             hint="templates are text with fields in braces, as in {run}.{level}_{telescope}",
         ) from error
-    for path in lists:
-        _check_list(path)
-    reading = _Reading(grammars(keys or tuple(GRAMMARS)), dataset, containers)
-    with to_reader():
-        refused = _write(reading, lists, sys.stdout)
-    if refused:
-        sys.exit(EXIT_SOME_REFUSED)
 
 
 def _write(reading: _Reading, lists: Sequence[str], out: TextIO) -> int:

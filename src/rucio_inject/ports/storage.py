@@ -18,7 +18,7 @@ class StoredFile:
     """A file as a storage shows it: its size in bytes and its adler32, None where it does not tell.
 
     From a listing also the DID that the place is for, None if it is for none, or for a name that
-    Rucio's generic schema does not take; `partial`: what an upload of ours writes before it gives
+    the site's schema does not take; `partial`: what an upload of ours writes before it gives
     the file its name; `modified`: when it was written to last, UTC, by the storage's own clock,
     None where that is not told.
     """

@@ -68,17 +68,22 @@ def posix_entries(folder_pfn: str) -> Iterator[Entry]:
 
 
 def listed(
-    doing: str, protocol: Any, scope: str, place: tuple[str, int], entries: Iterable[Entry]
+    doing: str,
+    protocol: Any,
+    scope: str,
+    place: tuple[str, int],
+    entries: Iterable[Entry],
+    names: re.Pattern[str] = GENERIC_NAME,
 ) -> Iterator[StoredFile]:
     """Files below the place of a scope: its PFN, and how many folders are between it and a DID's
-    name."""
+    name. `names` are those that the site's schema takes for DIDs."""
     folder_pfn, levels = place
     with storage_errors(doing):
         for entry in entries:
             pfn = entry.url
             name = pfn.removeprefix(folder_pfn)[1:].split("/", levels)[-1]
             ours = _OUR_PARTIAL.fullmatch(name)
-            did = _did(scope, ours[1] if ours else name)
+            did = _did(scope, ours[1] if ours else name, names)
             if did is not None and _pfn(protocol, did) + name.removeprefix(did.name) != pfn:
                 did = None
             yield StoredFile(
@@ -132,10 +137,10 @@ def _listed_below(doing: str, folder_pfn: str, folder: str) -> Iterator[StoredFi
                 yield StoredFile(pfn, found.st_size, modified=modified)
 
 
-def _did(scope: str, name: str) -> DID | None:
-    """The DID of a name, if Rucio's generic schema takes it: whoever asks Rucio about another one
-    gets no answer for those that are asked for with it either."""
-    fits = len(name) <= NAME_LENGTH and GENERIC_NAME.fullmatch(name)
+def _did(scope: str, name: str, names: re.Pattern[str]) -> DID | None:
+    """The DID of a name, if the site's schema takes it: whoever asks Rucio about another one gets
+    no answer for those that are asked for with it either."""
+    fits = len(name) <= NAME_LENGTH and names.fullmatch(name)
     return DID(scope, name) if fits else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from rucio_inject.domain.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from rucio_inject.domain.names import GENERIC_NAME
 from rucio_inject.domain.usage import Usage
 from rucio_inject.measuring import source_stat
 from rucio_inject.ports import Stored, StoredFile
@@ -76,6 +78,7 @@ class RucioStorage:
         drivers: Mapping[str, Driver] | None = None,
         schemes: Sequence[str] | None = None,
         preferred: str | None = None,
+        names: re.Pattern[str] = GENERIC_NAME,
     ) -> None:
         """`folder` takes replicas that are read and not kept, where Rucio's class reads them; None
         is the system's for temporary files.
@@ -85,7 +88,7 @@ class RucioStorage:
 
         `drivers` by scheme, None for the usual ones; `schemes`: no other protocol is used.
         `preferred` is the beginning of all PFNs of a protocol, which alone is used for what it
-        serves.
+        serves. `names` are those that the site's schema takes for DIDs.
         """
         self._session = session
         self._folder = folder
@@ -93,6 +96,7 @@ class RucioStorage:
         self._drivers = drivers
         self._schemes = schemes
         self._preferred = preferred
+        self._names = names
         self._rses: dict[str, _RSE] = {}
         self._halves = Halves()
         self._lock = Lock()
@@ -142,6 +146,7 @@ class RucioStorage:
             drivers=self._drivers,
             schemes=self._schemes,
             preferred=prefix,
+            names=self._names,
         )
 
     def _by(
@@ -299,10 +304,11 @@ class RucioStorage:
         if place is None:
             return None
         if way.driver is not None:
-            return listed(doing, way.naming, scope, place, walk_if_there(way.driver, place[0]))
+            entries = walk_if_there(way.driver, place[0])
+            return listed(doing, way.naming, scope, place, entries, self._names)
         # A storage that is not mounted is not an empty one.
         size_of(doing, known.prefixes, place[0])
-        return listed(doing, way.naming, scope, place, posix_entries(place[0]))
+        return listed(doing, way.naming, scope, place, posix_entries(place[0]), self._names)
 
     def _listable(self, doing: str, rse: str) -> Way | None:
         """The way by which a storage can be listed; None if there is none."""

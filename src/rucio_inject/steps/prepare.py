@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     CatalogueRefused,
     NotFound,
@@ -82,6 +83,27 @@ def _resolved(catalogue: Catalogue, expression: str, where: str) -> tuple[str, .
         return catalogue.resolve(expression)
     except (NotFound, CatalogueRefused) as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def refuse_characters(catalogue: Catalogue, scope: str, characters: str) -> None:
+    """UsageError if the site's schema does not take these characters in DID names: it refuses a
+    question about many names for one of them."""
+    if not characters or _takes(catalogue, scope, characters):
+        return
+    wrong = [char for char in characters if not _takes(catalogue, scope, char)]
+    raise UsageError(
+        f"naming.characters: the site's schema takes no {' and no '.join(wrong)} in DID names",
+        hint="leave them out (without + in it, + becomes _), or have the site change its schema; "
+        "an embedded lake takes those that its content file names",
+    )
+
+
+def _takes(catalogue: Catalogue, scope: str, characters: str) -> bool:
+    try:
+        catalogue.missing([DID(scope, f"A{characters}A")])
+    except CatalogueRefused:
+        return False
+    return True
 
 
 def prepare_scope(journal: Journal, catalogue: Catalogue, scope: str, account: str) -> bool:

@@ -34,8 +34,10 @@ _PARTIAL = re.compile(r"(.+)\.[0-9a-f]{12}\.rucio\.upload")
 class MemoryStorage:
     """Implements `ports.Storage` on a `MemoryLake`."""
 
-    def __init__(self, lake: MemoryLake) -> None:
+    def __init__(self, lake: MemoryLake, names: re.Pattern[str] = GENERIC_NAME) -> None:
+        """`names` are those that the lake takes for DIDs."""
         self._lake = lake
+        self._names = names
         self.modified: dict[str, datetime] = {}
         """When files were written to last, by their PFNs, as far as a test says."""
 
@@ -111,7 +113,8 @@ class MemoryStorage:
             if rse in self._lake.unlistable:
                 return None
             sizes = {pfn: len(content) for pfn, content in storage.bytes.items()}
-        return _listed(pfn_of(rse, DID(scope, "")), scope, sizes, self.modified)
+        place = pfn_of(rse, DID(scope, ""))
+        return _listed(place, scope, sizes, self.modified, self._names)
 
     def files_below(self, rse: str, folder: str) -> Iterator[StoredFile] | None:
         """See the port."""
@@ -167,14 +170,18 @@ def _source(path: Path) -> bytes:
 
 
 def _listed(
-    place: str, scope: str, sizes: Mapping[str, int], modified: Mapping[str, datetime]
+    place: str,
+    scope: str,
+    sizes: Mapping[str, int],
+    modified: Mapping[str, datetime],
+    names: re.Pattern[str],
 ) -> Iterator[StoredFile]:
     for pfn, size in sizes.items():
         if pfn.startswith(place):
             name = pfn.removeprefix(place)
             ours = _PARTIAL.fullmatch(name)
             did = DID(scope, ours[1] if ours else name)
-            fits = GENERIC_NAME.fullmatch(did.name) is not None
+            fits = names.fullmatch(did.name) is not None
             yield StoredFile(
                 pfn,
                 size,

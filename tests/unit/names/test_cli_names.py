@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rucio_inject.cli.names import names
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import CampaignInvalid, UsageError
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = "/data/M1/OSA/Calibrated/2020/02/04/20200204_M1_05089063.001_Y_4C+41.11-W0.40+270.root"
@@ -83,6 +83,54 @@ def test_templates() -> None:
     chosen = ["--dataset", "{run}.{level}", "--container", "{date}", "--container", "{stream}"]
     (told,) = objects(run("-", *chosen, text=GOOD))
     assert (told["dataset"], told["containers"]) == ("05089063.Calibrated", ["20200204"])
+
+
+CAMPAIGN = r"""
+campaign: third
+scope: VISTA
+source: {kind: mock}
+naming:
+  grammars:
+    - name: vista
+      experiment: VISTA
+      pattern: 'v(?P<night>\d{8})_(?P<run>\d{5})_(?P<band>[YJHK]+)(?P<extension>\.fits)'
+      example: v20240912_00123_K.fits
+    - magic
+  characters: "+"
+  name: "{level}/{name}"
+  dataset: "{run}.x"
+  containers: ["{night}"]
+upload: {rse: A}
+rules: [{rse_expression: B}]
+"""
+
+
+def test_names_as_a_campaign_reads_them(tmp_path: Path) -> None:
+    campaign = tmp_path / "third.yaml"
+    campaign.write_text(CAMPAIGN)
+    text = f"/data/v20240912_00123_K.fits\n{GOOD}\n"
+    theirs, ours = objects(run("-", "--campaign", str(campaign), text=text))
+    # Its pattern tells no level, which the DID's name is made of.
+    assert "tells no level" in theirs["error"]["message"]
+    assert ours["did_name"] == f"Calibrated/{GOOD.rpartition('/')[2]}"
+    assert (ours["dataset"], ours["containers"]) == ("05089063.x", ["2020_02_04"])
+    assert run("-", "--campaign", str(campaign), text="dl1_LST-1.Run03143.0003.h5").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "option", [("--grammar", "magic"), ("--dataset", "{run}"), ("--container", "{night}")]
+)
+def test_what_the_campaign_says_is_not_said_twice(tmp_path: Path, option: tuple[str, str]) -> None:
+    campaign = tmp_path / "third.yaml"
+    campaign.write_text(CAMPAIGN)
+    result = run("-", "--campaign", str(campaign), *option, text=GOOD)
+    assert isinstance(result.exception, UsageError)
+    assert f"{option[0]} and --campaign" in result.exception.message
+
+
+def test_a_campaign_that_is_none(tmp_path: Path) -> None:
+    result = run("-", "--campaign", str(tmp_path / "nowhere.yaml"), text=GOOD)
+    assert isinstance(result.exception, CampaignInvalid)
 
 
 def test_a_dataset_that_cannot_be_named_is_a_refusal() -> None:

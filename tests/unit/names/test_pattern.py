@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.injection_world import SCOPE, World
+from ruamel.yaml import YAML
+from tests.injection_world import SCOPE, World, campaign_keys
 
+from rucio_inject.campaign.load import load_campaign
 from rucio_inject.campaign.naming import Naming, OwnGrammar
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NameRefused
+from rucio_inject.domain.errors import CampaignInvalid, NameRefused
 from rucio_inject.domain.names import metadata, parse_name, place
 
 VISTA = {
@@ -165,3 +167,51 @@ def test_characters_that_the_site_takes(characters: str, expected: str) -> None:
     path = place(name, allowed=allowed, template="Data/{level}/{source}/{name}").did_name
     assert path.startswith("Data/Calibrated/4C")
     assert path.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("grammars", "containers", "place", "lacks"),
+    [
+        (["magic"], ["{night}", "{source}"], 1, "{night}"),
+        (["magic"], ["{night}", "{night}.{source}", "{source}.{level}"], 2, "{night}"),
+        (["magic"], ["{night}.{telescope}", "{date}"], 1, "{telescope}"),
+        (["magic"], ["{night}", "{year}.{month}"], 1, "{night}"),
+        (["magic", "lst1"], ["{experiment}", "{night}"], 1, "{experiment}"),
+        ([VISTA], ["{night}", "{band}"], 1, "{night}"),
+    ],
+)
+def test_a_container_without_the_levels_above(
+    tmp_path: Path, grammars: list[Any], containers: list[str], place: int, lacks: str
+) -> None:
+    """Its files would be in every container that it lies in."""
+    keys = campaign_keys(tmp_path, naming={"grammars": grammars, "containers": containers})
+    path = tmp_path / "campaign.yaml"
+    with path.open("w") as file:
+        YAML().dump(keys, file)
+    with pytest.raises(CampaignInvalid) as refused:
+        load_campaign(path)
+    ((_, where, reason),) = refused.value.problems
+    assert where == f"naming.containers.{place}"
+    assert reason.startswith(f"lacks {lacks} of the container around it")
+
+
+@pytest.mark.parametrize(
+    ("grammars", "containers"),
+    [
+        (["magic"], ["{night}", "{date}.{source}", "{year}{month}{day}.{source}.{level}"]),
+        (["magic"], ["{year}", "{year}.{month}", "{night}"]),
+        (["magic"], ["all", "{night}"]),
+        (["magic"], ["{experiment}", "{night}"]),
+        (["magic"], ["{level}", "{kind}"]),
+        (["lst1"], ["{telescope}", "{night}", "{night}.{level}"]),
+        ([VISTA], ["{telescope}.{level}", "{band}"]),
+    ],
+)
+def test_a_container_that_carries_the_levels_above(
+    grammars: list[Any], containers: list[str]
+) -> None:
+    assert naming(grammars=grammars, containers=containers, dataset="{run}").containers
+
+
+def test_no_containers_at_all() -> None:
+    assert naming(containers=[]).containers == ()

@@ -12,6 +12,7 @@ from tests.unit.rucio.test_storage import StubSession, settings_of
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import StorageRefused, StorageUnavailable
+from rucio_inject.domain.names import name_pattern
 from rucio_inject.ports import StoredFile
 from rucio_inject.rucio.session import Session
 
@@ -61,6 +62,19 @@ def test_a_listing_knows_dids_by_their_places(
     pfn = stored(storage, tmp_path)
     assert listed(storage) == [StoredFile(pfn, 5, did=FILE)]
     assert listed(storage, "other") == []
+
+
+@pytest.mark.parametrize("algorithm", ["hash", "identity"])
+def test_a_listing_knows_the_names_that_a_site_takes(
+    pool: Path, tmp_path: Path, algorithm: str
+) -> None:
+    did = DID("scope", "Data/4C+41.11/a+b.root")
+    settings = settings_of(pool, lfn2pfn_algorithm=algorithm)
+    (tmp_path / "source").write_bytes(b"12345")
+    generic, ours = storage_of(settings), storage_of(settings, names=name_pattern("+"))
+    pfn = ours.put("RSE", tmp_path / "source", did).pfn
+    assert listed(ours) == [StoredFile(pfn, 5, did=did)]
+    assert listed(generic) == [StoredFile(pfn, 5)]
 
 
 def test_a_partial_file_is_told_with_its_did(pool: Path, tmp_path: Path) -> None:

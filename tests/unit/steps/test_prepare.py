@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from rucio_inject.domain.errors import NotPermitted, SignInFailed, UsageError
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import CatalogueRefused, NotPermitted, SignInFailed, UsageError
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.prepare import (
     Lake,
     prepare_scope,
+    refuse_characters,
     set_attributes,
     survey,
 )
@@ -115,3 +117,23 @@ def test_attributes_of_no_rse(catalogue: MemoryCatalogue) -> None:
             rules=[FAST],
             attributes={"NO-SUCH-RSE": {"x": True}},
         )
+
+
+def test_characters_that_the_site_does_not_take(
+    catalogue: MemoryCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def missing(dids: Sequence[DID]) -> frozenset[DID]:
+        asked.extend(did.name for did in dids)
+        if any(char in did.name for did in dids for char in "%="):
+            raise CatalogueRefused("Provided object does not match schema")
+        return frozenset(dids)
+
+    monkeypatch.setattr(catalogue, "missing", missing)
+    refuse_characters(catalogue, "MAGIC", "")
+    assert asked == []
+    refuse_characters(catalogue, "MAGIC", "+@")
+    assert asked == ["A+@A"]
+    with pytest.raises(UsageError, match="takes no % and no = in DID names"):
+        refuse_characters(catalogue, "MAGIC", "+%=")

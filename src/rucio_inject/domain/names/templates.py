@@ -7,7 +7,7 @@ reach into the program, and every field is text as the file name has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
 from types import MappingProxyType
@@ -40,6 +40,8 @@ FIELDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a template can use. Names leave out what they do not tell."""
+
+_OF_A_NIGHT = frozenset({"night", "date", "year", "month", "day"})
 
 DEFAULT_NAME = "{name}"
 """A file's DID is called as the file is."""
@@ -122,6 +124,39 @@ def check_templates(
     twice = sorted({template for template in every if every.count(template) > 1})
     if twice:
         raise ValueError(f"template {', '.join(map(shown, twice))} is used more than once")
+
+
+_TELLS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("night", "date"), _OF_A_NIGHT),
+        "kind": frozenset({"level"}),
+    }
+)
+"""Fields that say others, too."""
+
+
+def lacking_above(
+    containers: Sequence[str], same: Collection[str] = ()
+) -> tuple[int, frozenset[str]] | None:
+    """The first container (0 the outermost) whose template does not carry all that the one around
+    it is called after, and the fields that it lacks; None if there is none.
+
+    Such a container would belong to several: each of those would hold what is another's. `same` are
+    fields that are the same for all files. Templates must be well formed.
+    """
+    above: frozenset[str] = frozenset()
+    for place, template in enumerate(containers):
+        carried = _carried(_needed(template))
+        if lacking := above - carried - frozenset(same):
+            return place, lacking
+        above = _needed(template)
+    return None
+
+
+def _carried(fields: frozenset[str]) -> frozenset[str]:
+    """All that a name with these fields tells."""
+    told = fields.union(*(_TELLS.get(field, ()) for field in fields))
+    return told | _OF_A_NIGHT if {"year", "month", "day"} <= told else told
 
 
 def render_template(template: str, name: FileName) -> str:
