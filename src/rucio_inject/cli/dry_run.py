@@ -45,7 +45,7 @@ _OF_STATES = {
     FileState.UPLOADED: "to register",
     FileState.REGISTERED: "to put into their datasets",
     FileState.REPLICATING: "to wait for",
-    FileState.REPLICATED: "to read back",
+    FileState.REPLICATED: "to verify",
     FileState.VERIFIED: "to end",
     FileState.EXPIRING: "to see gone",
 }
