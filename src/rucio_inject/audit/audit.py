@@ -52,7 +52,7 @@ class Audit:
             replicas = counted(files.replicas, "replica")
             self._tell(f"{counted(count, 'file')} on record, {replicas} looked at")
         report.take(files.absent.rest())
-        collections = LookAtCollections(self._world)
+        collections = LookAtCollections(self._world, self._plan)
         report.take(collections.findings(chains))
         self._tell(f"{counted(len(chains), 'dataset')} looked into")
         rules = LookAtRules(self._world, self._plan, collections.detached)

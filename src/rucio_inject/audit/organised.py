@@ -31,8 +31,9 @@ Chains = Mapping[DID, tuple[DID, ...]]
 class LookAtCollections:
     """Looks into each dataset and container once."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, plan: Plan) -> None:
         self._world = world
+        self._closes = plan.closes
         self._made = world.ledger.collections()
         self._held: dict[DID, frozenset[DID] | None] = {}
         self.detached: set[DID] = set()
@@ -49,7 +50,8 @@ class LookAtCollections:
             for did, kind in (around | inside).items():
                 if did not in told:
                     told.add(did)
-                    yield from _collection(did, kind, known.get(did))
+                    closed = self._closes and kind is DIDType.DATASET
+                    yield from _collection(did, kind, known.get(did), may_be_closed=closed)
             for dataset in datasets:
                 self._world.clock.check()
                 if _is(known.get(dataset), DIDType.DATASET):
@@ -104,7 +106,9 @@ def _is(known: KnownCollection | None, kind: DIDType) -> bool:
     return known is not None and known.kind is kind
 
 
-def _collection(did: DID, kind: DIDType, known: KnownCollection | None) -> Iterator[Finding]:
+def _collection(
+    did: DID, kind: DIDType, known: KnownCollection | None, *, may_be_closed: bool
+) -> Iterator[Finding]:
     word = str(kind).lower()
     if known is None:
         yield Finding(
@@ -124,7 +128,7 @@ def _collection(did: DID, kind: DIDType, known: KnownCollection | None) -> Itera
             evidence="the catalogue's type of it",
             hint="a DID is for ever: find out who made it",
         )
-    elif not known.open:
+    elif not known.open and not may_be_closed:
         yield Finding(
             Kind.DATASET,
             did,

@@ -30,13 +30,14 @@ class World:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is audited. `account` is whose rules are looked at; `checksums`: every replica is read
-    back, `workers` files at a time."""
+    back, `workers` files at a time; `closes`: datasets are closed when they are complete."""
 
     scope: str
     account: str
     upload_rse: str
     workers: int = 4
     checksums: bool = False
+    closes: bool = False
 
 
 class Unseen:

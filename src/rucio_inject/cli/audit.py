@@ -158,6 +158,7 @@ def _plan(campaign: Campaign, catalogue: Catalogue, *, checksums: bool) -> Plan:
         upload_rse=campaign.upload.rse,
         workers=campaign.access.workers,
         checksums=checksums,
+        closes=campaign.naming.closing is not None,
     )
 
 

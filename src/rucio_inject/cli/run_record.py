@@ -12,6 +12,7 @@ from rucio_inject.cli.output import legible
 from rucio_inject.domain.errors import InjectError, LedgerError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.usage import Room
 from rucio_inject.ledger.holder import this_process
 from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Clock, FactSink, Ledger
@@ -24,10 +25,12 @@ class RunRecord:
     def __init__(self) -> None:
         self.code = ExitCode.INTERRUPTED
         self.words = "stopped at once"
+        self.origin: Room | None = None
 
     def came_out(self, outcome: Outcome, code: ExitCode) -> None:
         """The run did what it could."""
         self.code, self.words = code, in_words(outcome)
+        self.origin = outcome.origin
 
     def failed(self, error: InjectError) -> None:
         """It could not."""
@@ -65,7 +68,7 @@ def _end(
 ) -> None:
     seconds = round(clock.monotonic() - begun, 3)
     now, code = clock.now(), int(record.code)
-    ended = RunEnded(at=now, code=code, words=record.words, seconds=seconds)
+    ended = RunEnded(at=now, code=code, words=record.words, seconds=seconds, origin=record.origin)
     try:
         _tell(ledger, onlookers, ended)
     except LedgerError:

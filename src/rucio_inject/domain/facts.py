@@ -15,7 +15,7 @@ from rucio_inject.domain.checksum import Announced, Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.rule import RuleRequest, RuleView
-from rucio_inject.domain.usage import Usage
+from rucio_inject.domain.usage import Room, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,8 +420,10 @@ class RunBegun(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Fact):
-    """The process has done what it could; `code` is its exit code, `words` say how it came out."""
+    """The process has done what it could; `code` is its exit code, `words` say how it came out, and
+    `origin` how full the place of real files was then, where that is known."""
 
     code: int
     words: str
     seconds: float
+    origin: Room | None = None

@@ -6,21 +6,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import chain
+from typing import TypeVar
 
 from sqlalchemy import select
 
 from rucio_inject.domain.errors import UsageError
-from rucio_inject.domain.facts import AnalysisMade, RSECounted
+from rucio_inject.domain.facts import AnalysisMade, Fact, RSECounted, RunEnded
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleState
-from rucio_inject.domain.usage import Usage
+from rucio_inject.domain.usage import Room, Usage
 from rucio_inject.ledger.fact_json import fact_from
 from rucio_inject.ledger.look import Look
 from rucio_inject.ledger.queries import Choice, files_of
 from rucio_inject.ledger.tables import events
+from rucio_inject.ledger.working_set import RUN
 from rucio_inject.readings.funnel import Funnel, funnels
 from rucio_inject.readings.rules import rules_of
 from rucio_inject.readings.transfers import Passage, passage
+
+T = TypeVar("T", bound=Fact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,8 @@ class Day:
 class Report:
     """All that a report tells of some cycles, the newest first: `total` is their funnel in all,
     `rules` counts rules by where they stand, `samples` are the counts of RSEs in that time, as many
-    as a figure can show, `latest` those of the last cycle; `environment` has sections, each of
-    names and words."""
+    as a figure can show, `latest` those of the last cycle; `origin` is how full the place of real
+    files was after the last run; `environment` has sections, each of names and words."""
 
     campaign: str
     made_at: datetime
@@ -77,6 +81,7 @@ class Report:
     troubles: Sequence[Trouble]
     held: Sequence[Held]
     analyses: Sequence[AnalysisMade]
+    origin: Room | None = None
     samples: Sequence[RSECounted] = ()
     latest: Sequence[RSECounted] = ()
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -149,8 +154,14 @@ def report_of(look: Look, chosen: Chosen, made_at: datetime) -> Report:
         rules=rules,
         troubles=_troubles(_set_aside(look, numbers)),
         held=held,
-        analyses=_analyses(look, cycles, known),
+        analyses=_told(look, cycles, known, AnalysisMade),
+        origin=_origin(_told(look, cycles, known, RunEnded, RUN)),
     )
+
+
+def _origin(runs: Sequence[RunEnded]) -> Room | None:
+    """As the last run that knew it has left it."""
+    return next((run.origin for run in reversed(runs) if run.origin is not None), None)
 
 
 def _total(cycles: Sequence[Funnel]) -> Funnel:
@@ -225,26 +236,35 @@ def _standing(look: Look, cycles: Sequence[int]) -> tuple[dict[str, int], list[H
     )
 
 
-def _analyses(look: Look, cycles: Sequence[Funnel], known: Iterable[Funnel]) -> list[AnalysisMade]:
-    """What was made of the bytes that came back, in the time of the cycles; the last one last."""
+def _told(
+    look: Look,
+    cycles: Sequence[Funnel],
+    known: Iterable[Funnel],
+    kind: type[T],
+    about: str | None = None,
+) -> list[T]:
+    """Facts of a kind, in the time of the cycles, the last one last; `about` is their subject in
+    the ledger, None if it is the campaign."""
     begun = min((one.begun_at for one in cycles if one.begun_at), default=None)
-    # Not up to their end: what is analysed once more after it is still of the last of them.
+    # Not up to their end: what is told after it is still of the last of them.
     newest = max(one.cycle for one in cycles)
     later = min(
         (one.begun_at for one in known if one.cycle > newest and one.begun_at), default=None
     )
+    subject = events.c.subject
     with look.database.reading() as connection:
         rows = connection.execute(
             select(events.c.kind, events.c.fact)
-            .where(events.c.campaign == look.number, events.c.subject.is_(None))
-            .where(events.c.kind == AnalysisMade.__name__)
+            .where(events.c.campaign == look.number)
+            .where(subject.is_(None) if about is None else subject == about)
+            .where(events.c.kind == kind.__name__)
             .order_by(events.c.id)
         ).all()
-    made = [fact_from(kind, text) for kind, text in rows]
+    told = [fact_from(name, text) for name, text in rows]
     return [
         fact
-        for fact in made
-        if isinstance(fact, AnalysisMade)
+        for fact in told
+        if isinstance(fact, kind)
         and (begun is None or fact.at >= begun)
         and (later is None or fact.at < later)
     ]

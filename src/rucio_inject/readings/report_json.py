@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rucio_inject.domain.facts import RSECounted
-from rucio_inject.domain.usage import Usage
+from rucio_inject.domain.usage import Room, Usage
 from rucio_inject.readings.funnel import Funnel
 from rucio_inject.readings.report import Report
 from rucio_inject.readings.spread import Spread
@@ -54,6 +54,7 @@ def report_object(report: Report) -> dict[str, Any]:
             }
             for one in report.analyses
         ],
+        "origin": _room(report.origin),
         "counts": [_count(sample) for sample in report.samples],
         "environment": {name: dict(section) for name, section in report.environment.items()},
     }
@@ -108,6 +109,10 @@ def _count(sample: RSECounted) -> dict[str, Any]:
         "catalogue": _usage(sample.catalogue),
         "storage": _usage(sample.storage),
     }
+
+
+def _room(room: Room | None) -> dict[str, int] | None:
+    return None if room is None else {"total": room.total, "used": room.used, "free": room.free}
 
 
 def _usage(usage: Usage | None) -> dict[str, int] | None:

@@ -45,6 +45,7 @@ class Bench:
     world: World
     inbox: Path
     checksums: bool = False
+    closes: bool = False
     facts: list[Fact] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -62,6 +63,7 @@ class Bench:
             upload_rse="PIC-INJECT",
             workers=2,
             checksums=self.checksums,
+            closes=self.closes,
         )
         return world, plan
 

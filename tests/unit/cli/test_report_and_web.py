@@ -19,6 +19,7 @@ from rucio_inject.cli.main import cli
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.errors import InjectError
+from rucio_inject.domain.usage import Room
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.monitor.series import Series
 from rucio_inject.testing.scenes import START, Scene, month
@@ -138,6 +139,20 @@ class TestReport:
         assert "read back, or told" in html
         assert words in html
         assert "of the others storages told size and adler32" in html
+
+    def test_the_room_at_the_origin(self, campaign: Path, tmp_path: Path) -> None:
+        on_record(tmp_path, Scene(files=4))
+        out = tmp_path / "report.html"
+        invoke("report", campaign, "--html", out)
+        assert "Free at the origin" not in out.read_text()
+        with SqlLedger(tmp_path / "out" / "magic.db", "magic", clock=SystemClock()) as ledger:
+            room = Room(2_000_000, 500_000)
+            at = START.replace(hour=23)
+            ledger.record([f.RunEnded(at=at, code=0, words="", seconds=1, origin=room)])
+        invoke("report", campaign, "--html", out)
+        tile = "<dt>Free at the origin</dt><dd>1.5 MB</dd>"
+        html = out.read_text().replace("\u00a0", " ")
+        assert f'{tile}<dd class="more">of 2.0 MB, 25.0 % used</dd>' in html
 
     def test_without_the_extra_to_draw(
         self, campaign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
 from rucio_inject.cli.main import cli
 from rucio_inject.cli.news import Done, News
 from rucio_inject.cli.progress import LiveProgress, PlainProgress, trouble, troubles
+from rucio_inject.cli.run_record import recorded
 from rucio_inject.cli.summary import RunReport, as_errors, as_json, as_text
 from rucio_inject.domain import errors as e
 from rucio_inject.domain import facts as f
@@ -31,6 +33,7 @@ from rucio_inject.domain.injection import (
 from rucio_inject.domain.outline import outline
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.domain.story import advance, begin_file, begin_rule
+from rucio_inject.domain.usage import Room
 from rucio_inject.outcome import Outcome, Totals
 from rucio_inject.ports import Analysis, Identity
 from rucio_inject.steps.prepare import Lake
@@ -228,6 +231,20 @@ def test_an_origin_rse_that_is_freed_is_told() -> None:
     assert f"  not freed     magic:r3: {why}" in list(as_errors(told))
     assert of_outcome(outcome) is ExitCode.FILES_FAILED
     assert of_outcome(replace(outcome, staying={})) is ExitCode.DONE
+
+
+def test_how_full_the_origin_was_is_on_record() -> None:
+    told: list[f.Fact] = []
+
+    class Onlooker:
+        def record(self, facts: Sequence[f.Fact]) -> None:
+            told.extend(facts)
+
+    outcome = replace(outcome_of(record(FileState.VERIFIED)), origin=Room(10, 4))
+    with MemoryLedger(Shelf()) as ledger, recorded(ledger, FakeClock(), [Onlooker()]) as run:
+        run.came_out(outcome, ExitCode.DONE)
+    assert isinstance(told[-1], f.RunEnded)
+    assert told[-1].origin == Room(10, 4)
 
 
 def test_what_was_in_the_lake_before_was_not_injected() -> None:

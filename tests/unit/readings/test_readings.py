@@ -14,6 +14,7 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.usage import Room
 from rucio_inject.ledger.look import looking
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.readings.funnel import funnels
@@ -183,6 +184,27 @@ class TestReport:
             assert headlines(Chosen(month=date(2026, 11, 1))) == ["of cycle 3", "of cycle 4"]
             assert headlines(Chosen(cycle=3)) == ["of cycle 3"]
             assert len(headlines(Chosen())) == 4
+
+    def test_the_room_at_the_origin_is_that_of_the_last_run_that_knew(
+        self, location: Location
+    ) -> None:
+        scenes = list(month(3, files=2, begun=START.replace(day=1)))
+        record(location, scenes)
+        rooms = [Room(100, 90), Room(100, 40), None]
+        with SqlLedger(location, NAME, clock=SystemClock()) as ledger:
+            for scene, room in zip(scenes, rooms, strict=True):
+                at = scene.at(70)
+                ledger.record([f.RunEnded(at=at, code=0, words="", seconds=1, origin=room)])
+        with looking(location, NAME, SystemClock()) as look:
+
+            def origin(chosen: Chosen) -> dict[str, int] | None:
+                report = report_of(look, chosen, SystemClock().now())
+                told: dict[str, int] | None = report_object(report)["origin"]
+                return told
+
+            assert origin(Chosen()) == {"total": 100, "used": 40, "free": 60}
+            assert origin(Chosen(cycle=1)) == {"total": 100, "used": 90, "free": 10}
+            assert origin(Chosen(cycle=3)) is None
 
     def test_as_an_object(self, location: Location) -> None:
         with looked_at(location, Scene(files=6, stuck=1, failed=2)) as look:
