@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -136,6 +138,28 @@ def test_a_run_that_fails_is_told_and_the_next_one_that_does_not(
     assert "is well again" in hook.got[1]
     assert not on_record(wanted, clock).last.cut_off
     assert 'state="GONE"} 1.0' in prom.read_text()
+
+
+def test_graphite_is_left_to_the_service_that_began_a_run(
+    tmp_path: Path, hook: Hook, clock: FakeClock
+) -> None:
+    reader, writer = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as graphite:
+        server = f"127.0.0.1:{graphite.getsockname()[1]}"
+        metrics = {"graphite": {"server": server}}
+        wanted = campaign(tmp_path, f"http://127.0.0.1:{hook.server_port}/", metrics=metrics)
+        graphite.setblocking(False)
+        for ties in (Ties(facts=writer), Ties()):
+            with pytest.raises(BlockingIOError):
+                graphite.accept()
+            with opened(wanted, clock) as ledger, surrounded(wanted, ledger, clock, ties) as around:
+                around.record.code, around.record.words = ExitCode.DONE, "done"
+        connection, _ = graphite.accept()
+        connection.setblocking(True)
+        with connection, connection.makefile() as lines:
+            assert ".rucio_inject.magic.cycle 0 " in lines.read()
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_run_that_was_killed_is_seen_on_record(tmp_path: Path, clock: FakeClock) -> None:
