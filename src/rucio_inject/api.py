@@ -9,19 +9,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from rucio_inject.assembly import make_pipeline, make_plan, make_sampler
 from rucio_inject.campaign.own_folder import own_folder, refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign, FolderSource, RseSource
 from rucio_inject.domain.errors import NothingToInject, UsageError
 from rucio_inject.domain.facts import RSECounted, UploadRSEChosen
 from rucio_inject.domain.injection import FileRecord
-from rucio_inject.factory import (
-    Folders,
-    Ports,
-    make_pipeline,
-    make_plan,
-    make_sampler,
-    patient_ports,
-)
+from rucio_inject.factory import Folders, Ports, patient_ports
 from rucio_inject.looking import (
     CATALOGUE_READS,
     LEDGER_READS,
