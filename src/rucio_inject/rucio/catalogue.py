@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 from rucio.client.client import Client
 from rucio.common.exception import (
     DataIdentifierAlreadyExists,
     DataIdentifierNotFound,
     Duplicate,
-    DuplicateRule,
-    InvalidRSEExpression,
-    RuleNotFound,
     UnsupportedOperation,
 )
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import (
     CatalogueRefused,
-    CatalogueUnavailable,
     NotFound,
     NotPermitted,
 )
-from rucio_inject.domain.rule import Holder, Lock, RuleRequest, RuleView, StuckFile
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import (
     AttributeValue,
@@ -38,30 +32,14 @@ from rucio_inject.ports import (
 )
 from rucio_inject.rucio import answers, quota
 from rucio_inject.rucio.errors import catalogue_errors
+from rucio_inject.rucio.rules import RucioRules, plain
 from rucio_inject.rucio.session import Session
 from rucio_inject.rucio.space import space as room_of
-
-# DIDs in one call: large enough that calls are few, small enough that each ends in seconds.
-CHUNK = 500
-# Up to here one rule listing a dataset is cheaper than listing all rules of the scope.
-DATASETS_LISTED_ALONE = 20
-
-T = TypeVar("T")
-
-
-def _chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
-
-
-def _plain(did: DID) -> dict[str, str]:
-    return {"scope": did.scope, "name": did.name}
 
 
 def _new(file: NewFile) -> dict[str, str | int]:
     row: dict[str, str | int] = {
-        **_plain(file.did),
+        **plain(file.did),
         "bytes": file.measure.size,
         "adler32": file.measure.adler32,
     }
@@ -70,11 +48,11 @@ def _new(file: NewFile) -> dict[str, str | int]:
     return {**row, "pfn": file.pfn} if file.pfn else row
 
 
-class RucioCatalogue:
+class RucioCatalogue(RucioRules):
     """Implements `ports.Catalogue` with Rucio's public client."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        super().__init__(session)
         # Accounts that Rucio holds to no limit, or does: this does not change in a run.
         self._exempt: dict[str, bool] = {}
 
@@ -118,25 +96,6 @@ class RucioCatalogue:
         with catalogue_errors(f"cannot look for scope {scope}"):
             return self._owner(client, scope)
 
-    def resolve(self, rse_expression: str) -> tuple[str, ...]:
-        """See the port."""
-        client = self._session.client()
-        with catalogue_errors(f"cannot resolve RSE expression {rse_expression!r}"):
-            try:
-                found = answers.rows(client.list_rses(rse_expression))
-                rses = sorted(answers.text(row, "rse") for row in found)
-            except InvalidRSEExpression as error:
-                # Rucio says "invalid" for an expression that matches nothing, too.
-                if "empty set" not in str(error).lower():
-                    raise
-                rses = []
-        if not rses:
-            raise NotFound(
-                f"RSE expression {rse_expression!r} matches no RSE",
-                hint="`rucio rse list` shows the RSEs there are",
-            )
-        return tuple(rses)
-
     def rse_attributes(self, rse: str) -> Mapping[str, AttributeValue]:
         """See the port."""
         client = self._session.client()
@@ -172,7 +131,7 @@ class RucioCatalogue:
     def find(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile | KnownCollection]:
         """See the port."""
         known: dict[DID, KnownFile | KnownCollection] = {}
-        for chunk in _chunks(dids):
+        for chunk in batches(dids):
             metadata = self._metadata(chunk)
             files = [did for did, row in metadata.items() if row.kind == DIDType.FILE]
             replicas = self._replicas(files) if files else {}
@@ -192,7 +151,7 @@ class RucioCatalogue:
     def _metadata(self, dids: Sequence[DID]) -> dict[DID, answers.DIDRow]:
         client = self._session.client()
         with catalogue_errors(f"cannot look up {len(dids)} DIDs"):
-            rows = answers.rows(client.get_metadata_bulk([_plain(did) for did in dids]))
+            rows = answers.rows(client.get_metadata_bulk([plain(did) for did in dids]))
             return {answers.did(row): answers.did_row(row) for row in rows}
 
     def _replicas(self, dids: Sequence[DID]) -> dict[DID, dict[str, KnownReplica]]:
@@ -201,14 +160,14 @@ class RucioCatalogue:
             # In no order: else Rucio asks its database how far each replica is from here, which
             # took nine tenths of the time. We read every replica.
             listed = client.list_replicas(
-                [_plain(did) for did in dids], all_states=True, sort="random"
+                [plain(did) for did in dids], all_states=True, sort="random"
             )
             return {answers.did(row): answers.replicas(row) for row in answers.rows(listed)}
 
     def add_files(self, rse: str, files: Sequence[NewFile]) -> None:
         """See the port."""
         client = self._session.client()
-        for chunk in _chunks(files):
+        for chunk in batches(files):
             with catalogue_errors(f"cannot register {len(chunk)} files at {rse}"):
                 client.add_replicas(rse, [_new(file) for file in chunk])
 
@@ -216,11 +175,11 @@ class RucioCatalogue:
         """See the port."""
         client = self._session.client()
         pairs = ((dataset, file) for dataset, files in contents.items() for file in files)
-        for chunk in _chunks(pairs):
+        for chunk in batches(pairs):
             grouped: dict[DID, list[dict[str, str | int]]] = {}
             for dataset, file in chunk:
                 grouped.setdefault(dataset, []).append(_new(file))
-            rows = [{**_plain(did), "dids": files, "rse": rse} for did, files in grouped.items()]
+            rows = [{**plain(did), "dids": files, "rse": rse} for did, files in grouped.items()]
             with catalogue_errors(f"cannot register {len(chunk)} files at {rse}"):
                 # One transaction, in which Rucio compares what it has with what we bring.
                 client.add_files_to_datasets(rows, ignore_duplicate=True)
@@ -239,24 +198,24 @@ class RucioCatalogue:
             for file in files
             if rse in known[file.did].replicas and not known[file.did].replicas[rse].available
         ]
-        for chunk in _chunks(awaited):
-            rows = [{**_plain(did), "state": "A"} for did in chunk]
+        for chunk in batches(awaited):
+            rows = [{**plain(did), "state": "A"} for did in chunk]
             with catalogue_errors(f"cannot declare {len(chunk)} replicas at {rse} available"):
                 client.update_replicas_states(rse, rows)
 
     def set_metadata(self, metadata: Mapping[DID, Mapping[str, str | int]]) -> None:
         """See the port."""
         client = self._session.client()
-        for chunk in _chunks(metadata.items()):
-            rows = [{**_plain(did), "meta": dict(meta)} for did, meta in chunk]
+        for chunk in batches(metadata.items()):
+            rows = [{**plain(did), "meta": dict(meta)} for did, meta in chunk]
             with catalogue_errors(f"cannot set the metadata of {len(chunk)} files"):
                 client.set_dids_metadata_bulk(rows)
 
     def add_collections(self, collections: Mapping[DID, DIDType]) -> frozenset[DID]:
         """See the port."""
         client, made = self._session.client(), set[DID]()
-        for chunk in _chunks(collections.items()):
-            rows = [{**_plain(did), "type": str(kind)} for did, kind in chunk]
+        for chunk in batches(collections.items()):
+            rows = [{**plain(did), "type": str(kind)} for did, kind in chunk]
             with catalogue_errors(f"cannot make {len(rows)} datasets and containers"):
                 try:
                     # All or none: who asks for those that are missing need not look first.
@@ -286,11 +245,11 @@ class RucioCatalogue:
         """See the port."""
         client = self._session.client()
         pairs = ((parent, did) for parent, children in contents.items() for did in children)
-        for chunk in _chunks(pairs):
+        for chunk in batches(pairs):
             grouped: dict[DID, list[dict[str, str]]] = {}
             for parent, did in chunk:
-                grouped.setdefault(parent, []).append(_plain(did))
-            rows = [{**_plain(parent), "dids": dids} for parent, dids in grouped.items()]
+                grouped.setdefault(parent, []).append(plain(did))
+            rows = [{**plain(parent), "dids": dids} for parent, dids in grouped.items()]
             with catalogue_errors(f"cannot attach {len(chunk)} DIDs"):
                 client.attach_dids_to_dids(rows, ignore_duplicate=True)
 
@@ -321,12 +280,12 @@ class RucioCatalogue:
 
     def missing(self, dids: Sequence[DID]) -> frozenset[DID]:
         """See the port."""
-        there = {did for chunk in _chunks(dids) for did in self._metadata(chunk)}
+        there = {did for chunk in batches(dids) for did in self._metadata(chunk)}
         return frozenset(dids) - there
 
     def look_up_collections(self, dids: Sequence[DID]) -> Mapping[DID, KnownCollection]:
         """See the port."""
-        rows = {did: row for chunk in _chunks(dids) for did, row in self._metadata(chunk).items()}
+        rows = {did: row for chunk in batches(dids) for did, row in self._metadata(chunk).items()}
         return {
             did: KnownCollection(did, DIDType(row.kind), row.is_open)
             for did, row in rows.items()
@@ -337,132 +296,14 @@ class RucioCatalogue:
         """See the port."""
         client = self._session.client()
         refused: list[str] = []
-        for chunk in _chunks(dids):
-            rows = [{**_plain(did), "rse": rse} for did in chunk]
+        for chunk in batches(dids):
+            rows = [{**plain(did), "rse": rse} for did in chunk]
             with catalogue_errors(f"cannot declare {len(chunk)} replicas at {rse} bad"):
                 # By force: what was declared before is no error.
                 told = client.declare_bad_file_replicas(rows, reason, force=True)
                 refused += answers.refused_replicas(told)
         if refused:
             raise NotFound(f"cannot declare replicas at {rse} bad: {', '.join(refused)}")
-
-    def add_rules(
-        self, dids: Sequence[DID], request: RuleRequest, account: str
-    ) -> Mapping[DID, str]:
-        """See the port."""
-        client = self._session.client()
-        what = f"{dids[0]}" if len(dids) == 1 else f"{dids[0]} and {len(dids) - 1} more"
-        with catalogue_errors(f"cannot make a rule for {what} to {request.rse_expression}"):
-            try:
-                made = client.add_replication_rule(
-                    dids=[_plain(did) for did in dids],
-                    copies=request.copies,
-                    rse_expression=request.rse_expression,
-                    account=account,
-                    activity=request.activity,
-                )
-            except DuplicateRule:
-                there = self._adopt(dids, request, account)
-            else:
-                return answers.made_rules(made, dids)
-        if not there:
-            raise CatalogueUnavailable(
-                f"Rucio says that there is a rule for {what} to {request.rse_expression} already, "
-                "and shows none"
-            )
-        left = [did for did in dids if did not in there]
-        return {**there, **(self.add_rules(left, request, account) if left else {})}
-
-    def _adopt(self, dids: Sequence[DID], request: RuleRequest, account: str) -> Mapping[DID, str]:
-        """The same rules that are there already, which no longer end by themselves."""
-        there: dict[DID, str] = {}
-        for view in self.rules(dids, account):
-            if (view.rse_expression, view.copies) != (request.rse_expression, request.copies):
-                continue
-            if view.expires_at is not None:
-                # It was about to end; the files in the dataset now still need it.
-                client = self._session.client()
-                with catalogue_errors(f"cannot prolong rule {view.rule_id}"):
-                    client.update_replication_rule(view.rule_id, {"lifetime": None})
-            there[view.did] = view.rule_id
-        return there
-
-    def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
-        """See the port."""
-        client = self._session.client()
-        wanted = frozenset(dids)
-        filters: list[dict[str, str]]
-        if len(wanted) <= DATASETS_LISTED_ALONE:
-            filters = [{"account": account, **_plain(did)} for did in wanted]
-        else:
-            scopes = sorted({did.scope for did in wanted})
-            filters = [{"account": account, "scope": scope} for scope in scopes]
-        with catalogue_errors("cannot list replication rules"):
-            rows = [
-                row
-                for chosen in filters
-                for row in answers.rows(client.list_replication_rules(chosen))
-            ]
-            return [answers.rule_view(row) for row in rows if answers.did(row) in wanted]
-
-    def locks(self, rule_id: str) -> Sequence[Lock]:
-        """See the port."""
-        client = self._session.client()
-        with catalogue_errors(f"cannot list the locks of rule {rule_id}"):
-            try:
-                rows = answers.rows(client.list_replica_locks(rule_id))
-            except RuleNotFound:
-                return []
-            return [answers.lock(row) for row in rows]
-
-    def stuck_files(self, rule_id: str) -> Sequence[StuckFile]:
-        """See the port."""
-        client = self._session.client()
-        with catalogue_errors(f"cannot examine rule {rule_id}"):
-            try:
-                return answers.stuck_files(client.examine_replication_rule(rule_id))
-            except RuleNotFound:
-                # It ended since it was listed.
-                return []
-
-    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
-        """See the port."""
-        client = self._session.client()
-        with catalogue_errors(f"cannot list the rules that hold {did}"):
-            try:
-                rows = answers.rows(client.list_associated_rules_for_file(did.scope, did.name))
-            except DataIdentifierNotFound:
-                return []
-            found = sorted(map(answers.holder, rows), key=lambda holder: holder.rule_id)
-        # A rule may hold a file on one RSE of several, and have locks on a million other files.
-        return [holder for holder in found if self._is_held(did, rse, holder)]
-
-    def _is_held(self, did: DID, rse: str, holder: Holder) -> bool:
-        try:
-            among = self.resolve(holder.rse_expression)
-        except NotFound:
-            # It stood for other RSEs when the rule was made.
-            among = ()
-        if among == (rse,):
-            return True
-        return any((lock.did, lock.rse) == (did, rse) for lock in self.locks(holder.rule_id))
-
-    def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
-        """See the port."""
-        options: dict[str, int | bool | str] = {"lifetime": lifetime, "purge_replicas": True}
-        if child is not None:
-            options["child_rule_id"] = child
-        client = self._session.client()
-        with catalogue_errors(f"cannot give rule {rule_id} its end"):
-            client.update_replication_rule(rule_id, options)
-
-    def keep_rule(self, rule_id: str) -> None:
-        """See the port."""
-        client = self._session.client()
-        with catalogue_errors(f"cannot take the end of rule {rule_id} back"):
-            client.update_replication_rule(rule_id, {"lifetime": None})
-            if client.get_replication_rule(rule_id).get("child_rule_id"):
-                client.update_replication_rule(rule_id, {"child_rule_id": None})
 
     def usage(self, rse: str) -> Usage:
         """See the port."""
