@@ -26,9 +26,10 @@ from rucio_inject.steps.free import Watermark
 from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.locks import rules_that_keep
-from rucio_inject.steps.organise import ending_datasets
 from rucio_inject.steps.pool import in_threads
 from rucio_inject.steps.proofs import Proofs
+from rucio_inject.words.moments import shown
+from rucio_inject.words.numbers import duration
 
 VERIFIED = frozenset({FileState.VERIFIED})
 KEPT = frozenset({SourceCopy.KEPT})
@@ -90,8 +91,9 @@ class FreeAtOrigin:
         """See what became of files that were to go, and let others go."""
         left = AtOrigin()
         self._look_at_ending(left)
+        ending = {*left.waiting, *left.staying}
         for files in batches(self._journal.ledger.files(VERIFIED, sources=FREEING)):
-            self._confirm([record for record in files if record.in_place], left)
+            self._confirm([r for r in files if r.in_place and r.dataset not in ending], left)
         if self._terms is not None:
             self._free(self._terms, left)
         return left
@@ -122,7 +124,7 @@ class FreeAtOrigin:
             left.staying[rule.dataset] = view.chained
         else:
             assert view.expires_at is not None
-            left.waiting[rule.dataset] = f"its rule there ends at {view.expires_at.isoformat()}"
+            left.waiting[rule.dataset] = f"its rule there ends at {shown(view.expires_at)}"
 
     def _must_stay(self, view: RuleView, files: Sequence[FileRecord]) -> str | None:
         """Why the end of a rule is to be taken back; None if it may come."""
@@ -156,8 +158,6 @@ class FreeAtOrigin:
         facts: list[Fact] = []
         for record in files:
             found = known.get(record.did)
-            if record.dataset in left.waiting | left.staying:
-                continue
             if found is None or not self._is_elsewhere(found):
                 left.staying[record.dataset] = f"{record.did} is on no other RSE any more"
             elif self._rse in found.replicas:
@@ -178,12 +178,14 @@ class FreeAtOrigin:
 
     def _tell_left(self, record: FileRecord, known: KnownFile, left: AtOrigin) -> None:
         """A replica outlives our rule until the reaper comes, or as long as another holds it."""
-        held = self._others(record.did, ())
-        state = known.replicas[self._rse].state
-        if held is not None:
+        if record.dataset in left.staying:
+            # One reason is enough.
+            return
+        if (held := self._others(record.did, ())) is not None:
             left.staying[record.dataset] = held
         else:
-            left.waiting[record.dataset] = f"Rucio has yet to remove them ({state})"
+            state = known.replicas[self._rse].state
+            left.waiting[record.dataset] = f"Rucio has yet to remove {record.did} ({state})"
 
     def _others(self, did: DID, ours: Sequence[str]) -> str | None:
         """Which rule holds a file at the origin besides ours; None if there is none."""
@@ -202,11 +204,15 @@ class FreeAtOrigin:
             return
         files = self._journal.ledger.files(VERIFIED, sources=KEPT)
         datasets = dict.fromkeys(record.dataset for record in files if record.in_place)
+        rules = rules_that_keep(self._journal.ledger, datasets)
         for some in batches(list(datasets)):
             known = self._catalogue.look_up_collections(some)
             for dataset in some:
                 self._journal.clock.check()
-                freed = self._free_dataset(dataset, known.get(dataset), terms, left)
+                if (why := self._may_grow(dataset, known.get(dataset))) is not None:
+                    left.waiting[dataset] = why
+                    continue
+                freed = self._free_dataset(dataset, rules[dataset], terms, left)
                 if lacking is not None:
                     lacking -= freed
                     if lacking <= 0:
@@ -223,38 +229,35 @@ class FreeAtOrigin:
         going = (r for r in freeing if r.in_place and r.dataset not in left.staying)
         return wanted - sum(measure_of(record).size for record in going)
 
-    def _free_dataset(
-        self, dataset: DID, known: KnownCollection | None, terms: OriginTerms, left: AtOrigin
-    ) -> int:
-        """The bytes of a dataset that are going to be free; 0 if it may not go now."""
-        if self._journal.ledger.counts(dataset=dataset).keys() != VERIFIED:
-            # Why is told with the files that are not proved.
-            return 0
+    def _may_grow(self, dataset: DID, known: KnownCollection | None) -> str | None:
+        """Why a dataset may get more files, or has some that are not proved; None if neither is."""
+        unproved = self._journal.ledger.counts(dataset=dataset).keys() - VERIFIED
+        if unproved:
+            return f"it has files that are {', '.join(sorted(unproved))}"
         if known is None or known.open:
-            left.waiting[dataset] = "it is not closed: more may come (naming.closing)"
-            return 0
+            return "it is not closed: more may come (naming.closing)"
+        return None
+
+    def _free_dataset(
+        self, dataset: DID, rules: Sequence[RuleRecord], terms: OriginTerms, left: AtOrigin
+    ) -> int:
+        """The bytes of a dataset that are going to be free; 0 if it may not go now. `rules` are
+        ours that keep its files."""
         files = list(self._journal.ledger.files(dataset=dataset))
-        rule = self._keeping(dataset)
-        if rule is None:
-            left.staying[dataset] = f"no rule of ours keeps its files at {self._rse}"
+        here = next((rule for rule in rules if rule.rse_expression == self._rse), None)
+        promised = next((rule for rule in rules if rule.rse_expression != self._rse), None)
+        if here is None or promised is None:
+            left.staying[dataset] = f"no rule of ours keeps its files at {self._rse}, or elsewhere"
             return 0
-        why = self._not_ours(rule, files) or self._held_by_others(rule, files)
+        why = self._not_ours(here, files) or self._held_by_others(here, files)
         if why is not None:
             left.staying[dataset] = why
             return 0
-        if not self._is_proved_now(files) or not self._end(rule, files, terms.lifetime, left):
+        if not self._is_proved_now(files) or not self._end(
+            here, promised, files, terms.lifetime, left
+        ):
             return 0
         return sum(measure_of(record).size for record in files)
-
-    def _keeping(self, dataset: DID) -> RuleRecord | None:
-        """The rule that keeps a dataset's files at the origin."""
-        if dataset in ending_datasets(self._journal.ledger):
-            return None
-        for rule in self._journal.ledger.rules():
-            here = rule.dataset == dataset and rule.rse_expression == self._rse
-            if here and rule.ending_at is None and rule.gone_at is None:
-                return rule
-        return None
 
     def _not_ours(self, rule: RuleRecord, files: Sequence[FileRecord]) -> str | None:
         """Why what the dataset holds is not ours to free; None if it is."""
@@ -307,7 +310,12 @@ class FreeAtOrigin:
         return not not_held
 
     def _end(
-        self, rule: RuleRecord, files: Sequence[FileRecord], lifetime: int, left: AtOrigin
+        self,
+        rule: RuleRecord,
+        promised: RuleRecord,
+        files: Sequence[FileRecord],
+        lifetime: int,
+        left: AtOrigin,
     ) -> bool:
         """Give the rule its end; whether Rucio took it.
 
@@ -318,9 +326,8 @@ class FreeAtOrigin:
         freeing: Iterator[Fact] = (SourceFreeing(at=now, did=record.did) for record in files)
         ending = RuleEnding(at=now, rule_id=rule.rule_id, lifetime=lifetime, at_origin=True)
         self._journal.tell([*freeing, ending])
-        promised = rules_that_keep(self._journal.ledger, [rule.dataset])[rule.dataset]
         try:
-            self._catalogue.end_rule(rule.rule_id, lifetime, promised[0].rule_id)
+            self._catalogue.end_rule(rule.rule_id, lifetime, promised.rule_id)
         except NotFound:
             # One of the two is gone: the next look tells which.
             return False
@@ -328,5 +335,5 @@ class FreeAtOrigin:
             self._tell_kept(rule, files, error.message)
             left.staying[rule.dataset] = error.message
             return False
-        left.waiting[rule.dataset] = f"its rule there ends in {lifetime} s"
+        left.waiting[rule.dataset] = f"its rule there ends in {duration(lifetime)}"
         return True

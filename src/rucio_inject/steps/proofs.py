@@ -45,7 +45,7 @@ class Proofs:
         rules = self._locks({record.dataset for record in files}, without)
         # Half an answer may pass for a whole one: what it lacks is asked for once more.
         lacking = {record.dataset for record in files if _unkept(record, rules[record.dataset])}
-        rules |= self._locks(lacking, without)
+        rules |= self._locks(lacking, without) if lacking else {}
         found = {
             record.did: _lost(record, known.get(record.did), without)
             or _unkept(record, rules[record.dataset])

@@ -229,6 +229,16 @@ class TestOfOthers:
         assert world.lake.content(DIDS[0], "PIC-DCACHE") is not None
         assert at_origin(world) == list(NAMES[:2])
 
+    def test_one_on_a_single_file_that_comes_later(self, world: World) -> None:
+        """It stays, and the others of its dataset go."""
+        going(world)
+        world.lake.rules["theirs"] = LakeRule(DIDS[0], RuleRequest(ORIGIN), "telescope")
+        pass_by(world)
+        outcome = world.run()
+        assert set(outcome.staying) == {FIRST}
+        assert [r.source for r in world.files()] == [SourceCopy.FREEING] + [SourceCopy.FREED] * 2
+        assert at_origin(world) == [NAMES[0]]
+
     def test_a_rule_of_ours_that_found_its_copy_there(self, world: World) -> None:
         """A replica that counts for two rules is the only one."""
         world.changes["rules"] = [{"rse_expression": "QOS=BUFFER|PIC-DCACHE"}]
@@ -336,7 +346,7 @@ class TestOnRestart:
             going(world)
         assert at_origin(world) == list(NAMES)
         outcome = world.run()
-        assert outcome.leaving[FIRST] == "Rucio has yet to remove them (AVAILABLE)"
+        assert outcome.leaving[FIRST] == f"Rucio has yet to remove {DIDS[1]} (AVAILABLE)"
         assert origin_rules(world) == []
 
 
