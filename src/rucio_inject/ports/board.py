@@ -90,8 +90,8 @@ class Board(Protocol):
         ...
 
     def ready(self) -> Health:
-        """Whether it is set up and takes up work: not before its ledgers could be opened, nor while
-        it drains."""
+        """Whether it is set up and takes up work: not before its ledgers were asked, nor while it
+        drains."""
         ...
 
     def retry(self, campaign: str, dids: Sequence[DID]) -> int:

@@ -96,9 +96,9 @@ class Post:
         return self._run is not None
 
     @property
-    def known(self) -> bool:
-        """Whether the ledger could be asked."""
-        return self._since is not None
+    def asked(self) -> bool:
+        """Whether the ledger was asked, and has answered or is known to be away."""
+        return self._since is not None or self.trouble is not None
 
     @property
     def next_tick(self) -> datetime | None:

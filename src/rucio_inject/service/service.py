@@ -53,7 +53,7 @@ class _Snapshot:
 
     posted: Sequence[Posted] = ()
     checks: Mapping[str, str] = field(default_factory=dict)
-    known: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Service:
     def ready(self) -> Health:
         """See the port."""
         snapshot = self._snapshot
-        return Health(snapshot.known and not self._stops, snapshot.checks)
+        return Health(snapshot.asked and not self._stops, snapshot.checks)
 
     def _publish(self) -> None:
         """Show readers how things stand now."""
@@ -203,8 +203,8 @@ class Service:
                 checks[post.campaign.campaign] = words or posted[post].phase.value
             else:
                 checks[file.path.name] = file.problem or "not read"
-        known = all(post.known for post in posts)
-        self._snapshot = _Snapshot(tuple(posted.values()), checks, known)
+        asked = all(post.asked for post in posts)
+        self._snapshot = _Snapshot(tuple(posted.values()), checks, asked)
 
     def retry(self, campaign: str, dids: Sequence[DID]) -> int:
         """See the port."""

@@ -221,7 +221,7 @@ def test_a_ledger_that_is_away_is_asked_again() -> None:
     scene.ledger_is_away = True
     scene.steps(60)
     assert scene.runs == []
-    assert not scene.post.known
+    assert scene.post.asked
     assert scene.post.trouble == "the ledger is away"
     assert scene.post.next_tick is None
     scene.ledger_is_away = False
@@ -372,7 +372,7 @@ def test_what_is_not_answered_yet_is_looked_for_at_each_step(known: bool) -> Non
     scene.asked = 0
     scene.steps(5, each=0.5)
     assert scene.asked == 10
-    assert (scene.post.busy, scene.post.trouble, scene.post.known) == (False, None, known)
+    assert (scene.post.busy, scene.post.trouble, scene.post.asked) == (False, None, known)
     scene.ledger_is_silent = False
     scene.steps(0.5, each=0.5)
     assert scene.post.busy
