@@ -25,6 +25,14 @@ from rucio_inject.ledger.sqlite_file import BUSY_SECONDS, journal_mode
 _CONNECTIONS = 5
 _MORE_CONNECTIONS = 20
 _CONNECT_SECONDS = 10
+# A server that was cut off is given up a minute after its last word; systems wait a quarter of an
+# hour for what they sent, and for ever for an answer.
+_GIVEN_UP = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 # EXTRA is FULL, and the folder is synchronised after a rollback journal is deleted, too: without
 # that a power cut may bring the journal back and undo a transaction that was reported as done.
@@ -167,6 +175,7 @@ def postgresql_database(location: str, *, read_only: bool = False) -> Database:
     defaults: dict[str, str | int] = {
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "rucio-inject",
+        **_GIVEN_UP,
     }
     engine = create_engine(
         url,

@@ -364,3 +364,18 @@ def test_a_commit_is_on_the_server_s_disk(postgresql_server: Server, clock: Fake
         show = connection.exec_driver_sql
         assert show("SHOW synchronous_commit").scalar_one() == "on"
         assert show("SHOW application_name").scalar_one() == "my name"
+
+
+def test_a_server_that_was_cut_off_is_given_up_in_a_minute_or_as_its_url_says(
+    postgresql_server: Server, clock: FakeClock
+) -> None:
+    url = f"{postgresql_server.new_place()}&keepalives_idle=7"
+    with (
+        SqlLedger(url, "magic", clock=clock) as ledger,
+        ledger._database.reading() as connection,
+    ):
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        given = driver.info.get_parameters()
+    assert given["tcp_user_timeout"] == "60000"
+    assert (given["keepalives_idle"], given["keepalives_interval"]) == ("7", "10")
