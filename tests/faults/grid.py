@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Self
 
 from tests.faults.field import Field, prove
@@ -14,10 +15,15 @@ from tests.faults.lake import ACCOUNT, UPLOAD, Lake
 from tests.faults.storages import VICTIM
 from tests.faults.work import Job
 
+from rucio_inject.lake.embedded import EmbeddedLake
+from rucio_inject.whole_files import write_durably
+
 ERROR, FILES_FAILED, LATER, SIGN_IN, STUCK = 1, 3, 5, 6, 7
 _LARGE = 20_000_000
 _SHORT = 15
 _TWO_HOURS = 7200
+_GOES_ON = 1.0
+KILLED = -9
 _PIC, _LAPP = "xrootd-PIC", "xrootd-LAPP"
 
 
@@ -110,22 +116,36 @@ def refused(lake: Lake, rse: str) -> Iterator[None]:
 
 def expired(field: Field) -> None:
     """The proxy expires amid a run, at one milestone after the other; then there is a new one."""
-    for real, moment in ((True, "measured"), (False, "registered"), (True, "replicated")):
+    proxies = Proxies(field.lake)
+    for real, moment in ((True, "measured"), (True, "replicated"), (False, "registered")):
         job = field.job("proxy", real=real)
         with field.watched(job):
-            run = job.start(deadline=_SHORT)
-            run.told(moment)
-            _proxy(field.lake, "-0.1")
-            ran = run.finish()
-            # A run that was through before somebody looked is told by its next one.
-            if ran.code == 0:
-                ran = job.run(end=not real)
-            field.played.did(1, f"exit code {ran.code} after {moment}")
-            _proxy(field.lake, "12")
-            prove(field, job, (SIGN_IN,), boost=True)
+            proxies.expire_at(field, job, moment)
+            prove(
+                field,
+                job,
+                (SIGN_IN, LATER),
+                ending=lambda job=job: proxies.expire_at(field, job, "ending", end=True),  # type: ignore[misc]
+                boost=True,
+            )
 
 
-def _proxy(lake: Lake, hours: str) -> None:
-    done = lake.command("proxy", "--account", ACCOUNT, "--hours", hours)
-    if done.returncode:
-        raise RuntimeError(f"no proxy: {done.stdout}{done.stderr}")
+class Proxies:
+    """A good proxy and one that has expired, changed for each other in a moment."""
+
+    def __init__(self, lake: Lake) -> None:
+        held = EmbeddedLake(lake.root)
+        self._old = held.renew_proxy(ACCOUNT, timedelta(minutes=-10)).read_bytes()
+        self._place = held.renew_proxy(ACCOUNT, timedelta(hours=12))
+        self._good = self._place.read_bytes()
+
+    def expire_at(self, field: Field, job: Job, moment: str, *, end: bool = False) -> None:
+        """The proxy of a job expires at a milestone. Its run may go on, by the connections that it
+        has; one that begins then cannot. Then the proxy is good again."""
+        run = job.start(end=end, deadline=_SHORT)
+        run.told(moment)
+        write_durably(self._place, self._old)
+        gone_on = run.kill_after(_GOES_ON)
+        ran = job.run(end=end) if gone_on.code == KILLED else gone_on
+        field.played.did(int(ran.code == SIGN_IN), f"exit code {ran.code} after {moment}")
+        write_durably(self._place, self._good)

@@ -60,8 +60,8 @@ def stored(lake: EmbeddedLake, rse: str, name: str) -> list[Path]:
     return [path for path in (lake.paths.storage / rse).rglob(f"{name}*") if path.is_file()]
 
 
-def killed_while_it_uploads(bench: Bench, keys: Mapping[str, Any], name: str) -> Path:
-    """Kill a run when a part of a file is on its server; that part."""
+def killed_while_it_uploads(bench: Bench, keys: Mapping[str, Any], name: str) -> list[Path]:
+    """Kill a run when a part of a file is on its server; that part, and those of others."""
     process = subprocess.Popen(
         bench.arguments(keys),
         env=bench.environment(),
@@ -78,7 +78,8 @@ def killed_while_it_uploads(bench: Bench, keys: Mapping[str, Any], name: str) ->
     process.wait()
     (partial,) = stored(bench.lake, "PIC-INJECT", name)
     assert partial.name.endswith(".rucio.upload")
-    return partial
+    halves = stored(bench.lake, "PIC-INJECT", NAME.partition("{")[0])
+    return [path for path in halves if path.name.endswith(".rucio.upload")]
 
 
 def test_what_is_lost_dark_or_corrupt_is_found_and_mended(
@@ -93,15 +94,16 @@ def test_what_is_lost_dark_or_corrupt_is_found_and_mended(
     with (inbox / large).open("wb") as file:
         file.truncate(LARGE)
     source = {"kind": "directory", "path": str(inbox)}
-    keys = campaign("audited", 0, source=source, end=None)
+    keys = campaign("audited", 0, source=source, end=None, replication={"deadline": "120s"})
 
-    partial = killed_while_it_uploads(bench, keys, large)
+    halves = killed_while_it_uploads(bench, keys, large)
     # A young one may be of an upload that goes on.
     assert ("dark", "PIC-INJECT", large) in told(audit(bench, keys, "--fix"))
-    assert partial.exists()
-    os.utime(partial, (time.time() - TWO_HOURS,) * 2)
+    assert all(half.exists() for half in halves)
+    for half in halves:
+        os.utime(half, (time.time() - TWO_HOURS,) * 2)
     audit(bench, keys, "--fix")
-    assert not partial.exists()
+    assert not any(half.exists() for half in halves)
     ran = bench.run(keys)
     assert ran.code == 0, ran.err
     assert told(audit(bench, keys)) == set()
