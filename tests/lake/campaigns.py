@@ -20,6 +20,8 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 
 SCOPE = "MAGIC_PIC_BRUZZESE"
 RULES = ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")
+ORIGIN = "ORM-ORIGIN"
+"""An RSE that is not deterministic."""
 HOLDERS = ("PIC-INJECT", "PIC-DCACHE", "INFN-NA-DPM", "LAPP-FAST")
 MOCK = {
     "kind": "mock",

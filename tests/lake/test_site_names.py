@@ -18,11 +18,11 @@ from rucio_inject.lake.embedded import EmbeddedLake
 
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
-RUN = "20200204_M1_05089063"
+RUN = "20200207_M1_05089099"
 NAMES = [f"{RUN}.00{n}_Y_4C+41.11-W0.40+270.root" for n in (1, 2)]
-DIDS = [f"Data/Calibrated/4C+41.11/2020_02_04/{name}" for name in NAMES]
-DATASET = "4C+41.11/05089063"
-CONTAINERS = ("2020_02_04", "2020_02_04/4C+41.11")
+DIDS = [f"Data/Calibrated/4C+41.11/2020_02_07/{name}" for name in NAMES]
+DATASET = "4C+41.11/05089099"
+CONTAINERS = ("2020_02_07", "2020_02_07/4C+41.11")
 NAMING = {
     "characters": "+",
     "name": "Data/{level}/{source}/{night}/{name}",

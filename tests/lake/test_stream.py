@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import SCOPE, Bench, Ran, campaign
+from tests.lake.campaigns import ORIGIN, SCOPE, Bench, Ran, campaign
 
 from rucio_inject.lake.content import Rse
 from rucio_inject.lake.embedded import EmbeddedLake
@@ -21,7 +21,6 @@ from rucio_inject.lake.furnish import _posix, _rse
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
 Official = Callable[[str], Any]
-ORIGIN = "ORM-ORIGIN"
 RULES = [{"rse_expression": "PIC-DCACHE"}, {"rse_expression": "QOS=FAST"}]
 
 

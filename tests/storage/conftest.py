@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from ruamel.yaml import YAML
+from tests.lake.campaigns import ORIGIN
 
 from rucio_inject.lake.bringup import StartOptions
+from rucio_inject.lake.content import default_text
 from rucio_inject.lake.embedded import EmbeddedLake
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.testing.contracts.world import ContractWorld
@@ -27,11 +30,17 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="session")
 def grid_lake() -> Iterator[EmbeddedLake]:
-    """Three XRootD servers, certificates, and a sign-in by proxy."""
+    """Three XRootD servers, certificates, and a sign-in by proxy; one RSE is an origin, whose files
+    have names of their own."""
     folder = Path(tempfile.mkdtemp(prefix="ri-", dir="/tmp"))
     folder.chmod(0o711)
+    content, known = folder / "content.yaml", YAML(typ="safe").load(default_text())
+    known["rses"][ORIGIN] = {"deterministic": False}
+    known["limits"]["magic"][ORIGIN] = "unlimited"
+    with content.open("w") as file:
+        YAML().dump(known, file)
     lake = EmbeddedLake(folder / "lake")
-    lake.start(StartOptions(storage="xrootd", sign_in="x509_proxy"))
+    lake.start(StartOptions(storage="xrootd", sign_in="x509_proxy", content=content))
     yield lake
     lake.reset()
     shutil.rmtree(folder)

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import HOLDERS, Bench, campaign
+from tests.lake.campaigns import HOLDERS, ORIGIN, Bench, campaign
 
 from rucio_inject.domain.injection import FileState
 from rucio_inject.lake.embedded import EmbeddedLake
@@ -63,3 +64,39 @@ def test_bytes_go_from_server_to_server(bench: Bench) -> None:
             assert [path.stat().st_size for path in found] == [20_000]
     again = bench.run(keys)
     assert again.code == 0, again.err
+
+
+def test_an_origin_on_a_server_is_freed_by_rucio(bench: Bench) -> None:
+    folder = bench.lake.paths.storage / ORIGIN
+    night = folder / "raw" / "2021_05_07"
+    night.mkdir(parents=True)
+    names = [f"20210507_M1_05070009.00{n}_Y_CrabNebula-W0.40_035.root" for n in (1, 2, 3)]
+    for name in names:
+        (night / name).write_bytes(name.encode() * 1000)
+    for path in folder.rglob("*"):
+        # The servers run as somebody else where we are root.
+        os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
+    keys = campaign(
+        "origin",
+        1,
+        source={"kind": "rse", "folder": "raw", "stable": 0, "free": True, "lifetime": 1},
+        upload={"rse": ORIGIN},
+        rules=[{"rse_expression": "PIC-DCACHE"}, {"rse_expression": "QOS=FAST"}],
+        naming={"closing": {"quiet": "1s"}},
+        end=None,
+    )
+    for _ in range(20):
+        ran = bench.run(keys)
+        assert ran.code == 0, ran.err
+        assert ran.end["files"] == {"VERIFIED": 3}
+        if ran.end["freed"]["files"]:
+            break
+        time.sleep(1)
+    assert ran.end["freed"] == {"files": 3, "bytes": 156_000, "folder": None, "rse": ORIGIN}
+    assert files_at(bench.lake, ORIGIN) == []
+    for record in bench.records("origin"):
+        held = {rse for rse, replica in record.replicas.items() if replica.gone_at is None}
+        assert held == {"PIC-DCACHE", "LAPP-FAST"}
+        for rse in held:
+            (there,) = [path for path in files_at(bench.lake, rse) if path.name == record.did.name]
+            assert there.read_bytes() == record.did.name.encode() * 1000
