@@ -31,6 +31,7 @@ from rucio_inject.outcome import Outcome
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.lake_values import LakeRule
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_daemons import evaluate
 from rucio_inject.testing.memory_lake import Crash
 
 ORIGIN = "PIC-INJECT"
@@ -118,7 +119,8 @@ class OriginJudge(Judge):
                 self.broken.append(f"{did} has gone from its origin, and nobody was to take it")
         for rule_id in self.their_rules:
             for did, rse in self.lake.rules[rule_id].locks:
-                if rse == ORIGIN and did in self.originals and pfn(did.name) not in held:
+                ours = rse == ORIGIN and did in self.originals and did not in self.let_go
+                if ours and pfn(did.name) not in held:
                     self.broken.append(f"{did} has gone from its origin, where others keep it")
         for record in self.world.files():
             if record != self.records[record.did]:
@@ -146,7 +148,9 @@ class OriginOthers(Others):
             if dataset != did and dataset not in self.lake.collections:
                 continue
             rule_id = f"theirs-{len(self.judge.their_rules)}"
-            self.lake.rules[rule_id] = LakeRule(dataset, RuleRequest(ORIGIN), "telescope")
+            made = self.lake.rules[rule_id] = LakeRule(dataset, RuleRequest(ORIGIN), "telescope")
+            # As Rucio does within the call: what was to be reaped stays.
+            evaluate(self.lake, made)
             self.judge.their_rules.add(rule_id)
 
     def keep_no_more(self, rse: str, number: int) -> None:

@@ -19,7 +19,7 @@ from rucio_inject.domain.facts import (
     SourceKept,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
-from rucio_inject.domain.rule import RuleView
+from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Storage
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.free import Watermark
@@ -108,35 +108,51 @@ class FreeAtOrigin:
         views = {
             view.rule_id: view for view in self._catalogue.rules(list(datasets), self._account)
         }
+        promised = rules_that_keep(self._journal.ledger, datasets)
         for rule in rules:
             view = views.get(rule.rule_id)
             if view is None and rule.gone_at is None:
                 gone = RuleGone(at=self._journal.clock.now(), rule_id=rule.rule_id)
                 self._journal.tell([gone])
             elif view is not None:
-                self._look_at_rule(rule, view, left)
+                others = [views.get(other.rule_id) for other in promised[rule.dataset]]
+                self._look_at_rule(rule, view, others, left)
 
-    def _look_at_rule(self, rule: RuleRecord, view: RuleView, left: AtOrigin) -> None:
-        files = list(self._journal.ledger.files(dataset=rule.dataset, sources=FREEING))
-        if (why := self._must_stay(view, files)) is not None:
-            self._keep(rule, files, why)
+    def _look_at_rule(
+        self,
+        rule: RuleRecord,
+        view: RuleView,
+        others: Sequence[RuleView | None],
+        left: AtOrigin,
+    ) -> None:
+        """`others` are the rules of the dataset that do not end, None for one that is not there."""
+        if (why := self._must_stay(rule, view, others)) is not None:
+            self._keep(rule, why)
         elif view.chained is not None:
             left.staying[rule.dataset] = view.chained
         else:
             assert view.expires_at is not None
             left.waiting[rule.dataset] = f"its rule there ends at {shown(view.expires_at)}"
 
-    def _must_stay(self, view: RuleView, files: Sequence[FileRecord]) -> str | None:
+    def _must_stay(
+        self, rule: RuleRecord, view: RuleView, others: Sequence[RuleView | None]
+    ) -> str | None:
         """Why the end of a rule is to be taken back; None if it may come."""
         if self._terms is None:
             return "the campaign frees nothing any more"
         if view.expires_at is None and view.child_rule_id is None:
             return "the end that it was to get never came to it, or was taken back"
-        not_held = self._proofs.not_held(files, without=self._rse)
+        files = sum(self._journal.ledger.counts(dataset=rule.dataset).values())
+        if others and all(other is not None and _holds(other, files) for other in others):
+            # Each look asks, perhaps for days: locks are listed only where a rule has too few.
+            return None
+        freeing = self._journal.ledger.files(dataset=rule.dataset, sources=FREEING)
+        not_held = self._proofs.not_held(list(freeing), without=self._rse)
         return next((error.message for error in not_held.values()), None)
 
-    def _keep(self, rule: RuleRecord, files: Sequence[FileRecord], why: str) -> None:
+    def _keep(self, rule: RuleRecord, why: str) -> None:
         """What was asked for before is asked for again later, after its proof."""
+        files = list(self._journal.ledger.files(dataset=rule.dataset, sources=FREEING))
         try:
             self._catalogue.keep_rule(rule.rule_id)
         except NotFound:
@@ -337,3 +353,9 @@ class FreeAtOrigin:
             return False
         left.waiting[rule.dataset] = f"its rule there ends in {duration(lifetime)}"
         return True
+
+
+def _holds(view: RuleView, files: int) -> bool:
+    """Whether a rule has all its locks on so many files, and all are OK."""
+    waiting = view.locks_replicating + view.locks_stuck
+    return view.state is RuleState.OK and not waiting and view.locks_ok >= files * view.copies

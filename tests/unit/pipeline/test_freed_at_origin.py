@@ -367,6 +367,20 @@ class TestTakenBack:
         pass_by(world, 3700)
         assert at_origin(world) == list(NAMES)
 
+    def test_not_while_all_is_as_it_was(
+        self, ending: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each look asks Rucio little of it."""
+
+        def listed(*_: object) -> None:
+            raise AssertionError("locks are dear to list")
+
+        monkeypatch.setattr(MemoryCatalogue, "locks", listed)
+        for _ in range(2):
+            outcome = ending.run()
+            assert set(outcome.leaving) == {FIRST, SECOND}
+            assert not outcome.changed
+
     def test_when_the_campaign_frees_no_more(self, ending: World) -> None:
         ending.changes["source"] = {**FREES, "free": False, "lifetime": None}
         ending.run()
