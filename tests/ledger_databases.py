@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.lake import process
@@ -26,6 +27,7 @@ from rucio_inject.lake.paths import LakePaths
 from rucio_inject.lake.postgres import ROLE, STOP_SIGNALS, Cluster
 from rucio_inject.lake.postgres_binaries import find_binaries, within_reach
 from rucio_inject.ledger.engine import Database, postgresql_database, sqlite_database
+from rucio_inject.ledger.tables import VERSION_TABLE
 from rucio_inject.testing.fake_clock import FakeClock
 
 PASSWORD = "s3cret-of-the-test"
@@ -98,6 +100,17 @@ def location(request: pytest.FixtureRequest) -> Iterator[Location]:
         return
     with tempfile.TemporaryDirectory(prefix="ri-ledger-", dir=_QUICK) as folder:
         yield Path(folder, "magic.db")
+
+
+def as_first_schema(database: Database) -> None:
+    """Make a ledger's database what the first version wrote."""
+    with database.writing() as connection:
+        for statement in (
+            "DROP INDEX ix_inject_files_sampled",
+            "ALTER TABLE inject_files DROP COLUMN sampled",
+            f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
+        ):
+            connection.execute(text(statement))
 
 
 @pytest.fixture

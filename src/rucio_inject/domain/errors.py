@@ -7,6 +7,7 @@
     ├── Interrupted                somebody asked us to stop
     ├── DeadlinePassed             the lake did not do it in time
     ├── LedgerError                the record on disk cannot be read, written or trusted
+    │   ├── LedgerOlder            … before a run has brought it up to date
     │   └── LedgerUnavailable      … now: it is held, its disk is full, its server is away
     ├── AnalysisFailed             a file read back is no ROOT file, or its figures cannot be made
     ├── DiskFull                   this machine's disk has no room: all files are concerned
@@ -99,6 +100,10 @@ class LedgerError(InjectError):
     """The record on disk cannot be read, written or trusted."""
 
     code = "ledger"
+
+
+class LedgerOlder(LedgerError):
+    """The ledger is of an older schema that the next run brings up to date."""
 
 
 class LedgerUnavailable(LedgerError):

@@ -56,7 +56,8 @@ def looking(place: str | Path, name: str, clock: Clock) -> Iterator[Look]:
 def is_begun(campaign: Campaign) -> bool:
     """Whether a campaign is in its ledger; changes nothing. False if there is no such ledger yet.
 
-    LedgerError if that cannot be known, as the ledger is damaged or cannot be reached.
+    LedgerError if that cannot be known, as the ledger is damaged, of another schema or cannot be
+    reached.
     """
     place = campaign.ledger_place
     if not is_url(place):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, column, inspect, select, table, text
 
-from rucio_inject.domain.errors import LedgerError
+from rucio_inject.domain.errors import LedgerError, LedgerOlder
 from rucio_inject.ledger import tables
 from rucio_inject.ledger.database_errors import KEEP
 from rucio_inject.ledger.engine import Database
@@ -45,7 +45,8 @@ def is_current(database: Database) -> bool:
 
 
 def check(database: Database) -> None:
-    """LedgerError if the schema is not the one that this code reads; changes nothing."""
+    """LedgerError if the schema is not the one that this code reads, LedgerOlder if a run would
+    make it that; changes nothing."""
     with database.reading() as connection:
         check_within(connection, database)
 
@@ -57,7 +58,7 @@ def check_within(connection: Connection, database: Database) -> None:
         raise _no_ledger(database)
     if found != tables.SCHEMA:
         _refuse_newer(found, database)
-        raise LedgerError(
+        raise LedgerOlder(
             f"ledger {database.place} is of the older schema {found}",
             hint="run its campaign once: that brings the ledger up to date",
         )

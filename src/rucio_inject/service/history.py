@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, select
 
 from rucio_inject.campaign.schema import Campaign
+from rucio_inject.domain.errors import LedgerOlder
 from rucio_inject.domain.facts import RunBegun, RunEnded
 from rucio_inject.ledger.fact_json import fact_from
 from rucio_inject.ledger.holder import Holder, is_gone
@@ -40,16 +41,21 @@ class History:
 @dataclass(frozen=True, slots=True)
 class Record:
     """What a ledger tells of a campaign's runs: the last one, and who holds the ledger and is, as
-    far as can be told, at work."""
+    far as can be told, at work. `older`: it cannot tell before a run has brought it up to date."""
 
     last: History
     holder: str | None = None
+    older: bool = False
 
 
 def on_record(campaign: Campaign, clock: Clock) -> Record:
     """Ask the ledger. LedgerError if it cannot be asked now."""
-    if not is_begun(campaign):
-        return Record(History())
+    try:
+        if not is_begun(campaign):
+            return Record(History())
+    except LedgerOlder:
+        # Only a run changes a ledger: whoever waited until it can be read would wait for ever.
+        return Record(History(), older=True)
     place, name = campaign.ledger_place, campaign.campaign
     with looking(place, name, clock) as look, look.database.reading() as connection:
         holder = _living_holder(connection, look.number, clock)

@@ -191,7 +191,8 @@ class Post:
         schedule = self.campaign.schedule
         # One that never ran begins at once, unless it is to run at certain hours.
         first = last.begun_at is None and schedule is not None and schedule.every is not None
-        if first or last.cut_off:
+        # In an older ledger the last run may have been cut off, too: nobody knows before the next.
+        if first or last.cut_off or found.older:
             self._again = self._clock.monotonic()
 
     def _record(self) -> Record | None:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text, update
-from tests.ledger_databases import Location, clock, location, open_database, postgresql_server
+from tests.ledger_databases import (
+    Location,
+    as_first_schema,
+    clock,
+    location,
+    open_database,
+    postgresql_server,
+)
 
 from rucio_inject.domain.errors import LedgerError, LedgerUnavailable
 from rucio_inject.ledger import tables, versions
@@ -194,13 +201,7 @@ def first_schema(location: Location, open_database: Callable[[Location], Databas
         for facts in Scene(files=5, sampled=3).facts():
             opened.record(facts)
     database = open_database(location)
-    with database.writing() as connection:
-        for statement in (
-            "DROP INDEX ix_inject_files_sampled",
-            "ALTER TABLE inject_files DROP COLUMN sampled",
-            f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
-        ):
-            connection.execute(text(statement))
+    as_first_schema(database)
     return database
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
+from tests.ledger_databases import as_first_schema
 
 from rucio_inject.apart import PATIENCE, Answers, Asked, Asking, apart
 from rucio_inject.campaign.load import load_campaign
@@ -27,11 +29,14 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, LedgerUnavailable, UsageError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
 from rucio_inject.domain.usage import Usage
+from rucio_inject.ledger.engine import sqlite_database
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.ledger.tables import VERSION_TABLE
 from rucio_inject.monitor.series import Series
 from rucio_inject.ports.board import Phase
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.service.events import EventServer, scopes
+from rucio_inject.service.post import LATER
 from rucio_inject.service.service import Service
 from rucio_inject.testing.contracts.ledger import FILE, NOON, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
@@ -153,6 +158,40 @@ def test_a_campaign_that_is_spoilt_goes_on_as_it_was(scene: Scene) -> None:
     assert len(scene.runs["good"]) == 2
     assert any("it goes on as it was before" in words for words in scene.complaints)
     assert len([words for words in scene.complaints if "goes on" in words]) == 1
+
+
+@pytest.mark.parametrize("schedule", ["1h", '"0 0 1 1 *"'])
+def test_a_ledger_of_an_older_schema_is_brought_up_to_date_by_a_run(
+    scene: Scene, schedule: str
+) -> None:
+    file, place = scene.write("good", schedule), scene.folder / "good" / "good.db"
+    with SqlLedger(place, "good", clock=scene.clock) as ledger:
+        ledger.record([begun(), found(FILE)])
+    database = sqlite_database(place)
+    as_first_schema(database)
+    service = scene.service(file)
+    scene.steps(service, 5)
+    assert len(scene.runs["good"]) == 1
+    # Somebody of the older version is at work still: it is tried again.
+    scene.runs["good"][0][0].code = LATER
+    scene.steps(service, 60)
+    (_, (run, told)) = scene.runs["good"]
+    with SqlLedger(place, "good", clock=scene.clock) as ledger:
+        facts = [RunBegun(at=scene.clock.now(), process="p")]
+        ledger.record(facts)
+        told(facts)
+    run.code = 0
+    scene.steps(service, 60)
+    assert len(scene.runs["good"]) == 2
+    assert 'rucio_inject_cycle{campaign="good"} 1.0' in service.metrics()
+    # One of a version that is not known yet is nobody's to change.
+    with database.writing() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    database.close()
+    service = scene.service(file)
+    scene.steps(service, 60)
+    assert len(scene.runs["good"]) == 2
+    assert "is of schema 9999" in service.health().checks["good"]
 
 
 def test_none_that_can_be_run(scene: Scene) -> None:
