@@ -173,6 +173,15 @@ class RuleAsked(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRefused(Fact):
+    """A rule that was asked for was not made: one that comes later is somebody else's."""
+
+    dataset: DID
+    request: RuleRequest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleMade(Fact):
     """A dataset has a rule that was asked for. `adopted`: Rucio had it before."""
 

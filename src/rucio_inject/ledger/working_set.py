@@ -231,6 +231,8 @@ class _WorkingSet:
             case f.RuleAsked():
                 row = self._forget_asked(fact)
                 self._connection.execute(insert(asked).values(**row, at=moment(fact.at)))
+            case f.RuleRefused():
+                self._forget_asked(fact)
             case f.RuleMade():
                 self._forget_asked(fact)
                 self._begin_rule(fact)
@@ -241,7 +243,7 @@ class _WorkingSet:
             case _:
                 pass  # on record as an event, and that is all that there is to it
 
-    def _forget_asked(self, fact: f.RuleAsked | f.RuleMade) -> Row:
+    def _forget_asked(self, fact: f.RuleAsked | f.RuleRefused | f.RuleMade) -> Row:
         row = {
             "campaign": self._campaign,
             "dataset": str(fact.dataset),
@@ -333,7 +335,7 @@ def _subject(fact: f.Fact) -> str | None:  # noqa: PLR0911 -- a flat table
             return fact.rule_id
         case f.RuleChanged():
             return fact.view.rule_id
-        case f.RuleAsked():
+        case f.RuleAsked() | f.RuleRefused():
             return str(fact.dataset)
         case f.RepairAsked() | f.RepairMade():
             return fact.subject

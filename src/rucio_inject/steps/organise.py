@@ -17,6 +17,7 @@ from rucio_inject.domain.facts import (
     RuleAsked,
     RuleGone,
     RuleMade,
+    RuleRefused,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
@@ -250,37 +251,52 @@ class Organise:
     ) -> dict[DID, InjectError]:
         """Ask for rules, of which some may be there already (`live`); gives datasets that Rucio
         refused one to, and why."""
-        clock, ledger = self._journal.clock, self._journal.ledger
-        pairs = [(dataset, request) for request, some in wanted.items() for dataset in some]
-        # One that an earlier run asked for, and was killed before the answer, is ours.
-        adopted = {
-            (dataset, request)
-            for dataset, request in pairs
-            if (dataset, request.rse_expression, request.copies) in live
-            and not ledger.asked_for(dataset, request.rse_expression)
-        }
-        now = clock.now()
-        self._journal.tell(RuleAsked(at=now, dataset=d, request=r) for d, r in pairs)
         refused: dict[DID, InjectError] = {}
 
-        def ask(request: RuleRequest, datasets: Sequence[DID]) -> None:
-            clock.check()
-            rules, now = self._catalogue.add_rules(datasets, request, self._account), clock.now()
-            self._journal.tell(
-                RuleMade(
-                    at=now,
-                    dataset=dataset,
-                    rule_id=rule_id,
-                    request=request,
-                    adopted=(dataset, request) in adopted,
-                )
-                for dataset, rule_id in rules.items()
-            )
+        def refuse(request: RuleRequest, dataset: DID, error: InjectError) -> None:
+            refused[dataset] = error
+            now, why = self._journal.clock.now(), error.message
+            told = RuleRefused(at=now, dataset=dataset, request=request, reason=why)
+            self._journal.tell([told])
 
         for request, datasets in wanted.items():
             empty = [dataset for dataset in datasets if dataset in made]
             # Of what may hold files Rucio evaluates each within the call.
             filled = [[dataset] for dataset in datasets if dataset not in made]
             for some in (*batches(empty, RULED_AT_ONCE), *filled):
-                divided(some, partial(ask, request), refused.__setitem__)
+                self._journal.clock.check()
+                ask = partial(self._ask_once, request, live)
+                divided(some, ask, partial(refuse, request))
         return refused
+
+    def _ask_once(
+        self,
+        request: RuleRequest,
+        live: Collection[tuple[DID, str, int]],
+        datasets: Sequence[DID],
+    ) -> None:
+        ledger, now = self._journal.ledger, self._journal.clock.now
+        # One that an earlier run asked for, and was killed before the answer, is ours. What others
+        # made is never on record as asked for: a crash would make it ours.
+        theirs = {
+            dataset
+            for dataset in datasets
+            if (dataset, request.rse_expression, request.copies) in live
+            and not ledger.asked_for(dataset, request.rse_expression)
+        }
+        self._journal.tell(
+            RuleAsked(at=now(), dataset=dataset, request=request)
+            for dataset in datasets
+            if dataset not in theirs
+        )
+        rules = self._catalogue.add_rules(datasets, request, self._account)
+        self._journal.tell(
+            RuleMade(
+                at=now(),
+                dataset=dataset,
+                rule_id=rule_id,
+                request=request,
+                adopted=dataset in theirs,
+            )
+            for dataset, rule_id in rules.items()
+        )

@@ -197,6 +197,8 @@ def _take(pages: Pages, fact: f.Fact) -> None:  # noqa: C901, PLR0912 -- a flat 
             pages.files[fact.did] = advance(_known(pages.files, fact.did), fact)
         case f.RuleAsked():
             pages.asked |= {(fact.dataset, fact.request.rse_expression)}
+        case f.RuleRefused():
+            pages.asked -= {(fact.dataset, fact.request.rse_expression)}
         case f.RuleMade():
             pages.asked -= {(fact.dataset, fact.request.rse_expression)}
             pages.rules[fact.rule_id] = begin_rule(fact, pages.cycle)

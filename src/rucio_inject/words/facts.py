@@ -18,7 +18,7 @@ def subject(fact: f.Fact) -> str:  # noqa: PLR0911 -- a flat table
             return str(fact.did)
         case f.CollectionClosing():
             return str(fact.did)
-        case f.RuleAsked():
+        case f.RuleAsked() | f.RuleRefused():
             return str(fact.dataset)
         case f.RuleMade() | f.RuleEnding() | f.RuleKept() | f.RuleGone():
             return f"rule {fact.rule_id}"
@@ -58,7 +58,9 @@ def told(fact: f.Fact) -> str:
     match fact:
         case f.FileFact():
             return _of_file(fact)
-        case f.RuleAsked() | f.RuleMade() | f.RuleChanged() | f.RuleEnding() | f.RuleKept():
+        case f.RuleAsked() | f.RuleRefused() | f.RuleMade():
+            return _of_request(fact)
+        case f.RuleChanged() | f.RuleEnding() | f.RuleKept():
             return _of_rule(fact)
         case _:
             return _of_campaign(fact)
@@ -104,14 +106,19 @@ def _of_file(fact: f.FileFact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat
             raise AssertionError(type(fact))
 
 
-def _of_rule(
-    fact: f.RuleAsked | f.RuleMade | f.RuleChanged | f.RuleEnding | f.RuleKept,
-) -> str:
+def _of_request(fact: f.RuleAsked | f.RuleRefused | f.RuleMade) -> str:
+    what = f"{plural(fact.request.copies, 'replica')} at {fact.request.rse_expression}"
     match fact:
         case f.RuleAsked():
-            return f"rule to be asked for: {_request(fact)}"
+            return f"rule to be asked for: {what}"
+        case f.RuleRefused():
+            return f"rule not made: {what}: {fact.reason}"
         case f.RuleMade():
-            return f"{'found' if fact.adopted else 'made'}: {_request(fact)}"
+            return f"{'found' if fact.adopted else 'made'}: {what}"
+
+
+def _of_rule(fact: f.RuleChanged | f.RuleEnding | f.RuleKept) -> str:
+    match fact:
         case f.RuleChanged():
             return _rule_now(fact.view)
         case f.RuleEnding():
@@ -177,10 +184,6 @@ def _rule_now(view: RuleView) -> str:
         f"{view.state}{why}; locks: {view.locks_ok} OK, "
         f"{view.locks_replicating} replicating, {view.locks_stuck} stuck{child}"
     )
-
-
-def _request(fact: f.RuleAsked | f.RuleMade) -> str:
-    return f"{plural(fact.request.copies, 'replica')} at {fact.request.rse_expression}"
 
 
 def _witness(usage: Usage | None) -> str:

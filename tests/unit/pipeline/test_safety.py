@@ -15,7 +15,12 @@ from tests.injection_world import HOLDERS, NAMES, SCOPE, Witness, World, telesco
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
-from rucio_inject.domain.errors import CatalogueRefused, StorageRefused, UsageError
+from rucio_inject.domain.errors import (
+    CatalogueRefused,
+    QuotaExceeded,
+    StorageRefused,
+    UsageError,
+)
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import Lock, LockState, RuleRequest
@@ -372,6 +377,38 @@ class TestWhatOthersHave:
         assert "rules that were there" in outcome.kept[RUN]
         assert world.lake.rules[theirs].expires_at is None
         assert world.states()[NAMES[2]] == "GONE"
+
+    @pytest.mark.parametrize("number", range(1, 5))
+    def test_rules_that_were_there_are_not_ours_after_a_crash(
+        self, world: World, inbox: Path, number: int
+    ) -> None:
+        world.lake.scopes[SCOPE] = world.lake.account
+        world.catalogue.add_collections({RUN: DIDType.DATASET})
+        request = RuleRequest("QOS=FAST")
+        theirs = world.catalogue.add_rules([RUN], request, world.lake.account)[RUN]
+        world.changes["end"] = END
+        stop_after(world, "add_rules", number)
+        assert "rules that were there" in world.run().kept[RUN]
+        assert world.lake.rules[theirs].expires_at is None
+
+    def test_a_rule_made_by_hand_where_ours_was_refused_is_not_ours(
+        self, world: World, inbox: Path
+    ) -> None:
+        asked = world.catalogue.add_rules
+
+        def add_rules(dids: Sequence[DID], request: RuleRequest, account: str) -> Mapping[DID, str]:
+            if request.rse_expression == "QOS=FAST":
+                raise QuotaExceeded("account magic has no quota left")
+            return asked(dids, request, account)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.catalogue, "add_rules", add_rules)
+            world.run()
+        request = RuleRequest("QOS=FAST")
+        theirs = world.catalogue.add_rules([RUN], request, world.lake.account)[RUN]
+        world.changes["end"] = END
+        assert "rules that were there" in world.run().kept[RUN]
+        assert world.lake.rules[theirs].expires_at is None
 
     @pytest.mark.parametrize("number", range(1, 5))
     def test_rules_whose_answer_was_lost_are_ours(self, world: World, number: int) -> None:

@@ -180,6 +180,16 @@ class LedgerContract:
             ledger.record([begun(2)])
             assert ledger.asked_for(RUN, "QOS=FAST")
 
+    def test_a_rule_that_was_refused_is_not_ours(self, open_ledger: OpenLedger) -> None:
+        asked, *_ = rule_facts()
+        assert isinstance(asked, f.RuleAsked)
+        refused = f.RuleRefused(at=NOON, dataset=RUN, request=asked.request, reason="no quota")
+        self.after(open_ledger, [begun(), asked, refused])
+        with open_ledger() as ledger:
+            assert not ledger.asked_for(RUN, "QOS=FAST")
+            ledger.record([asked])
+            assert ledger.asked_for(RUN, "QOS=FAST")
+
     def test_a_rule_found_there_is_not_ours(self, open_ledger: OpenLedger) -> None:
         asked, made, *_ = rule_facts()
         assert isinstance(made, f.RuleMade)
