@@ -234,6 +234,11 @@ class LookAtFiles:
         at_upload = replica.rse == record.upload_rse
         if replica.rse not in record.replicas or (record.adopted and at_upload):
             return "it is not on record as ours: tell those who look after that RSE"
+        if record.in_place and at_upload:
+            return (
+                "Rucio would write over what lies at its source: ask those who look after that RSE "
+                "what became of it; `rucio download` has one of the others"
+            )
         if conflict(known, record) is not None:
             return "first mend what the catalogue says of its content"
         if not kept:

@@ -240,7 +240,7 @@ class MakeRepairs:
         if not replica.available or replica.pfn is None:
             return False
         try:
-            return self._world.storage.measure(rse, replica.pfn) == measure
+            return differs(measure, self._world.storage.measure(rse, replica.pfn)) is None
         except StorageError:
             # What cannot be read is no proof; another one may be.
             return False

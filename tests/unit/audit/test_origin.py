@@ -15,10 +15,10 @@ from rucio_inject.domain.replica import ReplicaState
 ORIGIN = "PIC-INJECT"
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """Files at an origin RSE, which closes its datasets."""
-    source = {"kind": "rse", "folder": "raw"}
+@pytest.fixture(params=[False, True], ids=["told", "read"])
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
+    """Files at an origin RSE, which closes its datasets; their md5 is known if they are read."""
+    source = {"kind": "rse", "folder": "raw", "read": request.param}
     closing = {"closing": {"quiet": "1s"}}
     world = World(tmp_path, {"end": None, "source": source, "naming": closing})
     held = world.lake.rses[ORIGIN].bytes
@@ -49,6 +49,28 @@ def test_a_lost_one_is_told_as_a_replica(bench: Bench) -> None:
     del bench.lake.rses[ORIGIN].bytes[f"memory://{ORIGIN}/raw/{NAMES[0]}"]
     (finding,) = bench.look()
     assert (finding.kind, finding.did, finding.rse) == (Kind.LOST, CRAB, ORIGIN)
+
+
+@pytest.mark.parametrize("now", [b"new events, of the same name", None])
+def test_what_became_of_it_there_is_left_as_it_is(bench: Bench, now: bytes | None) -> None:
+    held, pfn = bench.lake.rses[ORIGIN].bytes, f"memory://{ORIGIN}/raw/{NAMES[0]}"
+    del held[pfn]
+    if now is not None:
+        held[pfn] = now
+    (finding,) = bench.look()
+    assert "write over what lies at its source" in str(finding.hint)
+    assert bench.fix() == []
+    let_pass(bench.world)
+    assert held.get(pfn) == now
+    assert bench.lake.replica(CRAB, ORIGIN).state is ReplicaState.AVAILABLE
+
+
+def test_a_copy_of_it_is_made_anew(bench: Bench) -> None:
+    bench.lake.corrupt(CRAB, "PIC-DCACHE")
+    bench.checksums = True
+    bench.fixed()
+    let_pass(bench.world)
+    assert bench.lake.content(CRAB, "PIC-DCACHE") == NAMES[0].encode()
 
 
 def test_a_rule_that_ends_there_is_no_trouble(bench: Bench) -> None:
