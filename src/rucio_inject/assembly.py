@@ -101,14 +101,9 @@ class _Assembly:
         valve, closes = Valve(journal.ledger, self._ports.clock), closing(campaign)
         measure, upload = self._bringing()
         end, confirm = self._ending()
+        discover = self._discover()
         steps = Steps(
-            discover=Discover(
-                journal,
-                self._source,
-                placing(campaign),
-                self._cycle,
-                closed=partial(closed, catalogue),
-            ),
+            discover=discover,
             measure=measure,
             recheck=Recheck(
                 journal, catalogue, self._rse, account=self._account, frees=self._frees
@@ -129,11 +124,20 @@ class _Assembly:
             end=end,
             confirm=confirm,
             free=self._free(),
-            free_origin=self._free_origin(upload),
+            free_origin=self._free_origin(upload, discover),
             origin=origin(campaign, catalogue, self._ports.storage),
             close=CloseDatasets(journal, catalogue, closes) if closes else None,
         )
         return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
+
+    def _discover(self) -> Discover:
+        return Discover(
+            self._journal,
+            self._source,
+            placing(self._campaign),
+            self._cycle,
+            closed=partial(closed, self._ports.catalogue),
+        )
 
     @property
     def _frees(self) -> bool:
@@ -225,7 +229,7 @@ class _Assembly:
             watermark=watermark(campaign, self._ports.catalogue, self._ports.storage),
         )
 
-    def _free_origin(self, upload: Bringing) -> FreeAtOrigin | None:
+    def _free_origin(self, upload: Bringing, discover: Discover) -> FreeAtOrigin | None:
         if not isinstance(upload, TakeAsTheyLie):
             return None
         catalogue, storage = self._ports.catalogue, self._ports.storage
@@ -239,6 +243,7 @@ class _Assembly:
             rse=self._rse,
             workers=self._campaign.upload.workers,
             terms=origin_terms(self._campaign, catalogue, storage),
+            rewritten=discover.rewritten,
         )
 
 

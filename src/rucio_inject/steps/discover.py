@@ -53,6 +53,8 @@ class Discover:
         self._cycle = cycle
         self.not_yet: list[LeftOut] = []
         """What the source sees and offers later."""
+        self.rewritten: set[DID] = set()
+        """Files that lie at an RSE, and that are not what was injected of them any more."""
 
     def run(self) -> int:
         """Put everything found on record; how many names were skipped.
@@ -61,6 +63,7 @@ class Discover:
         from where it came from, since asking again is what a person does who has mended the cause.
         """
         skipped, self.not_yet = 0, []
+        self.rewritten.clear()
         begun = self._is_open()
         for facts in self.look():
             found = next((fact for fact in facts if isinstance(fact, FileFound)), None)
@@ -161,7 +164,9 @@ class Discover:
                 yield FileAnnounced(at=now, did=record.did, announced=about)
         elif record.source is SourceCopy.FREED and not record.generated:
             yield from self._sent_again(file, record)
-        elif error := _rewritten(file, record):
+        elif error := _listed_anew(file, record) or _rewritten(file, record):
+            if record.in_place:
+                self.rewritten.add(record.did)
             yield self._skipped(file.where, error)
 
     def _sent_again(self, file: SourceFile, record: FileRecord) -> Iterator[Fact]:
@@ -224,6 +229,15 @@ def _twice(did: DID, offered: SourceFile, other: str) -> NameRefused:
         f"{offered.where} would be {did}, as {other} is already",
         hint="two files of one name: rename one, or inject them in two campaigns",
     )
+
+
+def _listed_anew(file: SourceFile, record: FileRecord) -> InjectError | None:
+    """Why what is listed at an RSE is not the file on record, as far as its size tells."""
+    told = file.announced if record.in_place and file.where == record.path else None
+    if told is None or record.measure is None:
+        return None
+    wrong = told.differences(record.measure)
+    return _written_anew(file, record, wrong) if wrong else None
 
 
 def _rewritten(file: SourceFile, record: FileRecord) -> InjectError | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rucio_inject.batches import REFUSALS, batches
@@ -74,9 +74,11 @@ class FreeAtOrigin:
         rse: str,
         workers: int,
         terms: OriginTerms | None,
+        rewritten: Collection[DID] = (),
     ) -> None:
-        """`in_place` looks at what lies at the origin; `terms` None: nothing is freed from now
-        on."""
+        """`in_place` looks at what lies at the origin; `terms` None: nothing is freed from now on;
+        `rewritten` are files that were seen there as others than were injected, when `run` is
+        called."""
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
@@ -86,10 +88,14 @@ class FreeAtOrigin:
         self._rse = rse
         self._workers = workers
         self._terms = terms
+        self._rewritten = rewritten
+        self._anew: dict[DID, str] = {}
 
     def run(self) -> AtOrigin:
         """See what became of files that were to go, and let others go."""
         left = AtOrigin()
+        anew = self._journal.ledger.known(sorted(self._rewritten)).values()
+        self._anew = {r.dataset: f"{r.path} was written anew: nobody has that" for r in anew}
         self._look_at_ending(left)
         ending = {*left.waiting, *left.staying}
         for files in batches(self._journal.ledger.files(VERIFIED, sources=FREEING)):
@@ -140,6 +146,8 @@ class FreeAtOrigin:
         """Why the end of a rule is to be taken back; None if it may come."""
         if self._terms is None:
             return "the campaign frees nothing any more"
+        if rule.dataset in self._anew:
+            return self._anew[rule.dataset]
         if view.expires_at is None and view.child_rule_id is None:
             return "the end that it was to get never came to it, or was taken back"
         files = sum(self._journal.ledger.counts(dataset=rule.dataset).values())
@@ -259,6 +267,9 @@ class FreeAtOrigin:
     ) -> int:
         """The bytes of a dataset that are going to be free; 0 if it may not go now. `rules` are
         ours that keep its files."""
+        if dataset in self._anew:
+            left.staying[dataset] = self._anew[dataset]
+            return 0
         files = list(self._journal.ledger.files(dataset=dataset))
         here = next((rule for rule in rules if rule.rse_expression == self._rse), None)
         promised = next((rule for rule in rules if rule.rse_expression != self._rse), None)

@@ -189,14 +189,19 @@ def test_what_was_proved_is_proved_once_more(world: World, spoil: str) -> None:
     assert [r.source for r in world.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREED]
 
 
-def test_one_that_was_rewritten_at_the_origin_stays(world: World) -> None:
+@pytest.mark.parametrize(("size", "code"), [(62, ExitCode.CHECKSUM), (61, ExitCode.FILES_FAILED)])
+def test_one_that_was_rewritten_at_the_origin_stays(
+    world: World, size: int, code: ExitCode
+) -> None:
+    """A listing tells another size; what is as long as before is read before it would go."""
     world.changes["source"] = {**FREES, "free": False, "lifetime": None}
     world.run()
-    world.lake.rses[ORIGIN].bytes[pfn(NAMES[2])] = b"something new"
+    assert len(world.lake.rses[ORIGIN].bytes[pfn(NAMES[2])]) == 62
+    world.lake.rses[ORIGIN].bytes[pfn(NAMES[2])] = b"x" * size
     world.changes["source"] = FREES
     outcome = freed(world)
     assert at_origin(world) == [NAMES[2]]
-    assert of_outcome(outcome) is ExitCode.CHECKSUM
+    assert of_outcome(outcome) is code
 
 
 class TestOfOthers:
@@ -420,6 +425,18 @@ class TestTakenBack:
         assert {"taken back" in fact.reason for fact in ending.facts(f.RuleKept)} == {True}
         freed(ending)
         assert_all_is_freed(ending)
+
+    def test_when_one_is_written_anew_at_the_origin(self, ending: World) -> None:
+        """What nobody has would go with it."""
+        ending.lake.rses[ORIGIN].bytes[pfn(NAMES[0])] = b"something longer than what was there"
+        outcome = ending.run()
+        assert of_outcome(outcome) is ExitCode.FILES_FAILED
+        assert outcome.skipped == 1
+        assert [r.source for r in ending.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+        assert "was written anew" in outcome.staying[FIRST]
+        pass_by(ending, 3700)
+        ending.run()
+        assert at_origin(ending) == list(NAMES[:2])
 
     def test_what_somebody_linked_to_it_is_waited_for(self, ending: World) -> None:
         rule = origin_rules(ending)[0]
