@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ _NEW_PROXY = (
     "make a new one (voms-proxy-init; for an embedded lake: rucio-inject lake proxy), or name a"
     " command that does in the campaign: sign_in.renew"
 )
+_TOKEN = re.compile(r"[!-~]+")
 _RENEWAL = "get a new one (oidc-token), or name a command that does: sign_in.renew"
 
 
@@ -91,8 +93,9 @@ class Credentials:
 
     def _token(self, *, needed: bool = True) -> str:
         """The token, expired or not; nothing if there is none."""
-        text = self._environment.get("BEARER_TOKEN", "").strip()
+        text, place = self._environment.get("BEARER_TOKEN", "").strip(), "BEARER_TOKEN"
         if not text and (path := self._token_file()) is not None:
+            place = str(path)
             try:
                 text = path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
@@ -101,6 +104,13 @@ class Credentials:
                 raise SignInFailed(
                     f"cannot read the token in {path}: {error}", hint=_RENEWAL
                 ) from error
+        if text and not _TOKEN.fullmatch(text):
+            # Whoever sent it would be refused in words that quote it.
+            raise SignInFailed(
+                f"what {place} holds is no bearer token: there is white space in it, or what is no"
+                " ASCII",
+                hint="one token and nothing else belongs there; " + _RENEWAL,
+            )
         return text
 
     def _token_file(self) -> Path | None:

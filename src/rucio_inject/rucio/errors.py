@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from traceback import extract_tb
 
 from requests import RequestException
-from requests.exceptions import InvalidHeader, InvalidURL
+from requests.exceptions import InvalidURL
 from rucio.common import exception as rucio
 
 from rucio_inject.domain.errors import (
@@ -25,6 +25,7 @@ from rucio_inject.domain.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from rucio_inject.rucio.secrecy import headers_hidden, without_secrets
 
 _SIGN_IN = (
     "check account and credentials, as for the rucio command; to use an embedded lake: "
@@ -65,7 +66,6 @@ _CATALOGUE: tuple[tuple[tuple[type[Exception], ...], type[CatalogueError], str |
             rucio.ConfigLoadingError,
             rucio.IdentityError,
             rucio.MissingModuleException,
-            InvalidHeader,
             InvalidURL,
         ),
         SignInFailed,
@@ -120,7 +120,7 @@ _STORAGE: tuple[tuple[tuple[type[Exception], ...], type[StorageError], str | Non
 
 def words(error: Exception) -> str:
     """What a Rucio exception says, on one line."""
-    text = " ".join(str(error).replace("Details:", " ").split())
+    text = without_secrets(" ".join(str(error).replace("Details:", " ").split()))
     if len(text) > _SHOWN:
         text = f"{text[:_SHOWN]} …"
     return text or type(error).__name__
@@ -135,7 +135,8 @@ def catalogue_errors(doing: str) -> Iterator[None]:
     again, so an OSError is of the token or the certificates on this machine.
     """
     try:
-        yield
+        with headers_hidden(doing):
+            yield
     except (rucio.RucioException, RequestException) as error:
         raise _refusal(doing, error) from error
     except (ValueError, KeyError, StopIteration) as error:
@@ -157,7 +158,8 @@ def sign_in_errors(doing: str) -> Iterator[None]:
     """Translate what goes wrong in making a client: values come from rucio.cfg and from options."""
     with catalogue_errors(doing):
         try:
-            yield
+            with headers_hidden(doing):
+                yield
         except RequestException:
             raise
         except (configparser.Error, ValueError) as error:
@@ -211,7 +213,8 @@ def _sense(error: Exception) -> str:
 def storage_errors(doing: str) -> Iterator[None]:
     """Translate what goes wrong in a call of one of Rucio's protocol classes."""
     try:
-        yield
+        with headers_hidden(doing):
+            yield
     except (rucio.RucioException, RequestException) as error:
         for kinds, ours, hint in _STORAGE:
             if isinstance(error, kinds):

@@ -50,6 +50,19 @@ def test_the_end_of_a_token_is_known_wherever_it_lies(
         held.token()
 
 
+@pytest.mark.parametrize("text", ["eyJ.s3cret\nsecond", "eyJ.s3cret second", "eyJ.s3crét"])
+@pytest.mark.parametrize("place", ["BEARER_TOKEN", "BEARER_TOKEN_FILE", "XDG_RUNTIME_DIR"])
+def test_what_is_no_token_is_told_without_showing_it(
+    clock: FakeClock, tmp_path: Path, place: str, text: str
+) -> None:
+    held = Credentials(clock, places(place, text, tmp_path))
+    named = place if place == "BEARER_TOKEN" else str(tmp_path / f"bt_u{os.geteuid()}")
+    for ask in (held.token, held.ends):
+        with pytest.raises(SignInFailed, match=f"what {named} holds is no bearer token") as told:
+            ask()
+        assert "s3cr" not in f"{told.value} {told.value.hint}"
+
+
 def test_a_token_file_that_has_expired_is_renewed(clock: FakeClock, tmp_path: Path) -> None:
     named = places("BEARER_TOKEN_FILE", token(clock.now() - timedelta(minutes=1)), tmp_path)
     held = Credentials(clock, named)

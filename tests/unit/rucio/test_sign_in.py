@@ -132,6 +132,40 @@ def test_wrong_credentials(rucio_cfg: Path, server: FakeServer) -> None:
         Session(SignIn()).client()
 
 
+def assert_hidden(error: BaseException | None) -> None:
+    """Neither the error nor what is shown of where it comes from tells the secret."""
+    while error is not None:
+        assert "hunter2" not in f"{error} {getattr(error, 'hint', '')}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.mark.parametrize("password", [" hunter2", "hunter2\n", "hunter2\r\nX: y", "hunter2€"])
+def test_a_password_that_cannot_be_sent_is_not_shown(
+    rucio_cfg: Path, server: FakeServer, password: str
+) -> None:
+    with pytest.raises(SignInFailed, match="the password or token cannot be sent") as told:
+        Session(SignIn(user="somebody", password=password)).client()
+    assert_hidden(told.value)
+
+
+def test_nor_is_a_token_of_rucios(rucio_cfg: Path) -> None:
+    from rucio_inject.rucio.catalogue import RucioCatalogue
+
+    session = Session(SignIn())
+    client = session.client()
+    client.auth_token = " hunter2"
+    client.headers["X-Rucio-Auth-Token"] = " hunter2"
+    with pytest.raises(SignInFailed, match="the password or token cannot be sent") as told:
+        RucioCatalogue(session).whoami()
+    assert_hidden(told.value)
+
+
+def test_an_account_in_an_address_is_not_shown(rucio_cfg: Path) -> None:
+    with pytest.raises(SignInFailed, match=r"http://…@") as told:
+        Session(SignIn(auth_host="http://me:hunter2@:0x")).client()
+    assert "hunter2" not in told.value.message
+
+
 def test_many_clients_have_one_quiet_logger(rucio_cfg: Path) -> None:
     for _ in range(2):
         Session(SignIn()).client().session.close()

@@ -43,6 +43,8 @@ class Door:
         self.closing = 0
         # Whether it breaks off when a byte is to be written.
         self.full = False
+        # Where it sends whoever comes, if not to /pool.
+        self.away: str | None = None
         # With what a refusal is told.
         self.words = b""
 
@@ -68,7 +70,8 @@ class Handler(BaseHTTPRequestHandler):
             self._tell(404)
         elif to_door:
             self.close_connection = hasty
-            self._tell(door.status, door.words, location=self.path.replace("/door", "/pool"))
+            location = door.away or self.path.replace("/door", "/pool")
+            self._tell(door.status, door.words, location)
         elif self.command == "PROPFIND":
             self._tell(207, LISTING.encode())
         else:
@@ -153,6 +156,30 @@ def test_what_was_asked_does_not_become_something_else(
         with pytest.raises(OSError, match=f"answered {status} to /pool/file"):
             ask()
     assert door.done == []
+
+
+def test_a_token_is_in_no_error(driver: WebdavDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Credentials, "token", lambda _: " s3cret\nword")
+    with pytest.raises(SignInFailed, match="cannot be sent") as told:
+        driver.look("https://127.0.0.1:1/x")
+    assert "s3cret" not in f"{told.value} {told.value.hint} {told.value.__cause__}"
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_nor_is_one_that_a_server_gives_along(
+    door: Door, driver: WebdavDriver, status: int
+) -> None:
+    door.status, door.away = status, "http://127.0.0.1:1/pool/file?authz=Bearer%20s3cret"
+    with pytest.raises(OSError, match=r"/pool/file\?…") as told:
+        driver.remove(f"{door.url}/file")
+    assert "s3cret" not in str(told.value)
+
+
+def test_nor_is_one_that_it_tells(door: Door, driver: WebdavDriver) -> None:
+    door.status, door.words = 500, b"no such thing: /pool/file?authz=Bearer%20s3cret"
+    with pytest.raises(OSError, match=r"/pool/file\?…") as told:
+        driver.remove(f"{door.url}/file")
+    assert "s3cret" not in str(told.value)
 
 
 def test_a_delete_goes_where_the_server_sends_it(door: Door, driver: WebdavDriver) -> None:

@@ -106,6 +106,6 @@ def test_a_server_that_does_not_know_us_ends_the_run(clock: FakeClock) -> None:
 def test_a_token_alone_makes_way_for_another_protocol(
     clock: FakeClock, environment: dict[str, str]
 ) -> None:
-    environment |= {"BEARER_TOKEN": "a macaroon"}
+    environment |= {"BEARER_TOKEN": "a-macaroon"}
     with pytest.raises(ConnectionRefusedError, match="no token over root://"):
         XrootdDriver(Credentials(clock))._check(status(204))

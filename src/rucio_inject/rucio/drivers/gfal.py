@@ -17,6 +17,7 @@ from rucio_inject.domain.checksum import Measure, normalise_adler32
 from rucio_inject.measuring import check_unchanged, measure_file, source_stat
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
+from rucio_inject.rucio.secrecy import without_secrets
 
 _READ = 1 << 20
 
@@ -137,7 +138,7 @@ class GfalDriver:
 
 def _told(error: Any) -> OSError:
     """gfal2's error, whose code is an errno."""
-    words = " ".join(str(error.message).split())
+    words = without_secrets(" ".join(str(error.message).split()))
     if "no space left" in words.lower():
         return OSError(errno.ENOSPC, words)
     if error.code == errno.ECOMM:

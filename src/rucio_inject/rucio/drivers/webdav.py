@@ -23,6 +23,7 @@ from rucio_inject.measuring import changed, check_unchanged, source_stat
 from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
+from rucio_inject.rucio.secrecy import headers_hidden, without_secrets
 
 _ERRNO = {
     401: errno.EACCES,
@@ -225,7 +226,7 @@ class WebdavDriver:
             self._refuse(answer)
 
     def _refuse(self, answer: Any) -> None:
-        words = " ".join(answer.text.split())[:300] or answer.reason
+        words = without_secrets(" ".join(answer.text.split()))[:300] or answer.reason
         number = _ERRNO.get(answer.status_code, errno.EIO)
         if _FULL in words.lower():
             number = errno.ENOSPC
@@ -267,27 +268,30 @@ class WebdavDriver:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            yield
+            with headers_hidden("cannot ask the storage"):
+                yield
         except requests.exceptions.SSLError as error:
-            if "expired" in str(error).lower():
+            words = without_secrets(str(error))
+            if "expired" in words.lower():
                 raise SignInFailed(
-                    f"the storage refuses our certificate: {error}",
+                    f"the storage refuses our certificate: {words}",
                     hint="make a new proxy; is the clock of this machine right?",
                 ) from error
-            if "EOF" in str(error):
-                words = f"it broke the connection off: {error}"
+            if "EOF" in words:
+                words = f"it broke the connection off: {words}"
                 raise ConnectionResetError(errno.ECONNRESET, words) from error
-            raise ConnectionRefusedError(errno.ECONNREFUSED, f"no TLS: {error}") from error
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"no TLS: {words}") from error
         except requests.Timeout as error:
-            raise TimeoutError(errno.ETIMEDOUT, f"no answer: {error}") from error
+            words = without_secrets(f"no answer: {error}")
+            raise TimeoutError(errno.ETIMEDOUT, words) from error
         except requests.ConnectionError as error:
-            words = f"{error}"
+            words = without_secrets(str(error))
             if _broken_off(error):
-                words = f"it broke the connection off: {error}"
+                words = f"it broke the connection off: {words}"
             raise ConnectionResetError(errno.ECONNRESET, words) from error
         except requests.RequestException as error:
             # A body of ours that could not be read is the source's error.
-            raise ConnectionResetError(errno.ECONNRESET, f"{error}") from error
+            raise ConnectionResetError(errno.ECONNRESET, without_secrets(str(error))) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +343,7 @@ def _keep_request(answer: Any, **_: object) -> None:
     # to a folder's name with a slash.
     harmless = method in {"GET", "HEAD"} or (method == "PROPFIND" and number == 301)
     if answer.is_redirect and number not in _SAME and not harmless:
-        place = answer.headers["Location"]
+        place = without_secrets(answer.headers["Location"])
         answer.close()
         raise OSError(errno.EIO, f"{method} answered {number} to {place}: only a GET can follow")
 

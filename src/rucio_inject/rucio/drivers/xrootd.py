@@ -23,6 +23,7 @@ from rucio_inject.measuring import changed, check_unchanged, source_stat
 from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
+from rucio_inject.rucio.secrecy import without_secrets
 
 # Blocks that are on their way at once.
 _AHEAD = 2
@@ -213,7 +214,7 @@ class XrootdDriver:
     def _check(self, status: Any) -> None:
         if status.ok:
             return
-        message = " ".join(str(status.message).split()).removeprefix("[ERROR] ")
+        message = without_secrets(" ".join(str(status.message).split())).removeprefix("[ERROR] ")
         message = message.removeprefix("[FATAL] ").removeprefix("Server responded with an error: ")
         if status.code == _ERROR_RESPONSE:
             number = _SERVER.get(status.errno, errno.EIO)
