@@ -187,7 +187,7 @@ def certificate_end(path: Path) -> datetime | None:
 
 
 def token_end(token: str) -> datetime | None:
-    """When a JSON web token expires; None for what is none, or does not tell."""
+    """When a JSON web token expires; None for what is none, or does not tell, or no such moment."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -196,7 +196,11 @@ def token_end(token: str) -> datetime | None:
     except (ValueError, binascii.Error):
         return None
     ends = claims.get("exp") if isinstance(claims, dict) else None
-    return datetime.fromtimestamp(ends, UTC) if isinstance(ends, int | float) else None
+    try:
+        return datetime.fromtimestamp(ends, UTC) if isinstance(ends, int | float) else None
+    except (ValueError, OverflowError, OSError):
+        # As in milliseconds: RFC 7519 has seconds.
+        return None
 
 
 def _told(moment: datetime) -> str:

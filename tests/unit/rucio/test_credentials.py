@@ -63,6 +63,14 @@ def test_what_is_no_token_is_told_without_showing_it(
         assert "s3cr" not in f"{told.value} {told.value.hint}"
 
 
+@pytest.mark.parametrize("ends", ["1764316800000", "1e300", "-1e300", "NaN", "Infinity", '"soon"'])
+def test_an_end_that_is_no_moment_is_not_known(clock: FakeClock, ends: str) -> None:
+    claims = base64.urlsafe_b64encode(f'{{"exp": {ends}}}'.encode()).decode().rstrip("=")
+    held = Credentials(clock, {"BEARER_TOKEN": f"head.{claims}.signature"})
+    assert held.ends() is None
+    assert held.token() == f"head.{claims}.signature"
+
+
 def test_a_token_file_that_has_expired_is_renewed(clock: FakeClock, tmp_path: Path) -> None:
     named = places("BEARER_TOKEN_FILE", token(clock.now() - timedelta(minutes=1)), tmp_path)
     held = Credentials(clock, named)
