@@ -217,7 +217,13 @@ class _Assembly:
         return ending, confirm
 
     def _proofs(self) -> Proofs:
-        return Proofs(self._journal, self._ports.catalogue, self._access(keep=False))
+        return Proofs(
+            self._journal,
+            self._ports.catalogue,
+            self._access(keep=False),
+            account=self._account,
+            promised=all_rules(self._campaign),
+        )
 
     def _free(self) -> FreeSources:
         campaign = self._campaign

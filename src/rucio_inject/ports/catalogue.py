@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from rucio_inject.domain.checksum import Measure
@@ -82,11 +83,13 @@ class KnownFile:
 
 @dataclass(frozen=True, slots=True)
 class KnownCollection:
-    """A dataset or container as the catalogue has it; nothing can be attached unless it is open."""
+    """A dataset or container as the catalogue has it; nothing can be attached unless it is open.
+    `expires_at`: when it goes, with all its rules; None if never."""
 
     did: DID
     kind: DIDType
     open: bool
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class DIDRow:
     adler32: str | None
     md5: str | None
     is_open: bool
+    expires_at: datetime | None
 
 
 def did_row(row: Mapping[str, Any]) -> DIDRow:
@@ -116,6 +117,7 @@ def did_row(row: Mapping[str, Any]) -> DIDRow:
         normalise_adler32(text(row, "adler32")) if adler32 else None,
         normalise_md5(text(row, "md5")) if md5 else None,
         row.get("is_open") is True,
+        _moment(row, "expired_at"),
     )
 
 

@@ -48,6 +48,10 @@ def _new(file: NewFile) -> dict[str, str | int]:
     return {**row, "pfn": file.pfn} if file.pfn else row
 
 
+def _collection(did: DID, row: answers.DIDRow) -> KnownCollection:
+    return KnownCollection(did, DIDType(row.kind), row.is_open, row.expires_at)
+
+
 class RucioCatalogue(RucioRules):
     """Implements `ports.Catalogue` with Rucio's public client."""
 
@@ -140,7 +144,7 @@ class RucioCatalogue(RucioRules):
                     there = replicas.get(did, {})
                     known[did] = KnownFile(did, row.size, row.adler32, row.md5, there)
                 else:
-                    known[did] = KnownCollection(did, DIDType(row.kind), row.is_open)
+                    known[did] = _collection(did, row)
         return known
 
     def look_up(self, dids: Sequence[DID]) -> Mapping[DID, KnownFile]:
@@ -286,11 +290,7 @@ class RucioCatalogue(RucioRules):
     def look_up_collections(self, dids: Sequence[DID]) -> Mapping[DID, KnownCollection]:
         """See the port."""
         rows = {did: row for chunk in batches(dids) for did, row in self._metadata(chunk).items()}
-        return {
-            did: KnownCollection(did, DIDType(row.kind), row.is_open)
-            for did, row in rows.items()
-            if row.kind != DIDType.FILE
-        }
+        return {did: _collection(did, row) for did, row in rows.items() if row.kind != DIDType.FILE}
 
     def mark_bad(self, rse: str, dids: Sequence[DID], reason: str) -> None:
         """See the port."""

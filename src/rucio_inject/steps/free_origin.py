@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rucio_inject.batches import REFUSALS, batches
@@ -115,24 +115,21 @@ class FreeAtOrigin:
             view.rule_id: view for view in self._catalogue.rules(list(datasets), self._account)
         }
         promised = rules_that_keep(self._journal.ledger, datasets)
+        wanting = self._proofs.not_for_good(datasets, list(views.values()), without=self._rse)
         for rule in rules:
             view = views.get(rule.rule_id)
             if view is None and rule.gone_at is None:
                 gone = RuleGone(at=self._journal.clock.now(), rule_id=rule.rule_id)
                 self._journal.tell([gone])
             elif view is not None:
-                others = [views.get(other.rule_id) for other in promised[rule.dataset]]
-                self._look_at_rule(rule, view, others, left)
+                others = [views[r.rule_id] for r in promised[rule.dataset] if r.rule_id in views]
+                self._look_at_rule(rule, view, self._must_stay(rule, view, others, wanting), left)
 
     def _look_at_rule(
-        self,
-        rule: RuleRecord,
-        view: RuleView,
-        others: Sequence[RuleView | None],
-        left: AtOrigin,
+        self, rule: RuleRecord, view: RuleView, why: str | None, left: AtOrigin
     ) -> None:
-        """`others` are the rules of the dataset that do not end, None for one that is not there."""
-        if (why := self._must_stay(rule, view, others)) is not None:
+        """`why`: the rule must stay."""
+        if why is not None:
             self._keep(rule, why)
         elif view.chained is not None:
             left.staying[rule.dataset] = view.chained
@@ -141,22 +138,30 @@ class FreeAtOrigin:
             left.waiting[rule.dataset] = f"its rule there ends at {shown(view.expires_at)}"
 
     def _must_stay(
-        self, rule: RuleRecord, view: RuleView, others: Sequence[RuleView | None]
+        self,
+        rule: RuleRecord,
+        view: RuleView,
+        others: Sequence[RuleView],
+        wanting: Mapping[DID, str],
     ) -> str | None:
-        """Why the end of a rule is to be taken back; None if it may come."""
+        """Why the end of a rule is to be taken back; None if it may come. `others` are the rules of
+        its dataset that go on; `wanting`: datasets that these do not keep, and why."""
         if self._terms is None:
             return "the campaign frees nothing any more"
         if rule.dataset in self._anew:
             return self._anew[rule.dataset]
         if view.expires_at is None and view.child_rule_id is None:
             return "the end that it was to get never came to it, or was taken back"
-        files = sum(self._journal.ledger.counts(dataset=rule.dataset).values())
-        if others and all(other is not None and _holds(other, files) for other in others):
+        if rule.dataset in wanting:
+            return wanting[rule.dataset]
+        counts = self._journal.ledger.counts(dataset=rule.dataset)
+        unproved, files = _unproved(counts), sum(counts.values())
+        if unproved is None and others and all(_holds(other, files) for other in others):
             # Each look asks, perhaps for days: locks are listed only where a rule has too few.
             return None
         freeing = self._journal.ledger.files(dataset=rule.dataset, sources=FREEING)
         not_held = self._proofs.not_held(list(freeing), without=self._rse)
-        return next((error.message for error in not_held.values()), None)
+        return next((error.message for error in not_held.values()), unproved)
 
     def _keep(self, rule: RuleRecord, why: str) -> None:
         """What was asked for before is asked for again later, after its proof."""
@@ -255,9 +260,8 @@ class FreeAtOrigin:
 
     def _may_grow(self, dataset: DID, known: KnownCollection | None) -> str | None:
         """Why a dataset may get more files, or has some that are not proved; None if neither is."""
-        unproved = self._journal.ledger.counts(dataset=dataset).keys() - VERIFIED
-        if unproved:
-            return f"it has files that are {', '.join(sorted(unproved))}"
+        if (why := _unproved(self._journal.ledger.counts(dataset=dataset))) is not None:
+            return why
         if known is None or known.open:
             return "it is not closed: more may come (naming.closing)"
         return None
@@ -364,6 +368,13 @@ class FreeAtOrigin:
             return False
         left.waiting[rule.dataset] = f"its rule there ends in {duration(lifetime)}"
         return True
+
+
+def _unproved(counts: Mapping[FileState, int]) -> str | None:
+    """That a dataset has files that are not proved; None if it has none. `counts` are its files by
+    state."""
+    unproved = counts.keys() - VERIFIED
+    return f"it has files that are {', '.join(sorted(unproved))}" if unproved else None
 
 
 def _holds(view: RuleView, files: int) -> bool:

@@ -20,7 +20,7 @@ from rucio_inject.domain.facts import (
     RuleRefused,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.rule import RuleRequest, RuleView
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Ledger
 from rucio_inject.steps.journal import Journal
 
@@ -194,8 +194,11 @@ class Organise:
             return {}
         there = sorted(dataset for dataset in lacking if dataset not in made)
         views = self._catalogue.rules(there, self._account) if there else ()
-        live = {(view.did, view.rse_expression, view.copies) for view in views}
-        promised = self._promised(frozenset(lacking), {view.rule_id for view in views})
+        # One of ours that is to lose an end, too, is none that was there before us.
+        ours = {rule.rule_id for rule in self._journal.ledger.rules() if not rule.adopted}
+        theirs = [view for view in views if view.rule_id not in ours]
+        live = {(view.did, view.rse_expression, view.copies) for view in theirs}
+        promised = self._promised(frozenset(lacking), views)
         wanted = {
             request: [
                 dataset
@@ -222,11 +225,13 @@ class Organise:
             )
 
     def _promised(
-        self, datasets: frozenset[DID], live: Collection[str]
+        self, datasets: frozenset[DID], views: Sequence[RuleView]
     ) -> set[tuple[DID, str, int]]:
         """Rules on record that are still there, or that we ended to free the origin: asked for
         again, such a one would bring the files back. Those that somebody ended behind our back are
-        told as gone, also those that the campaign no longer asks for."""
+        told as gone, also those that the campaign no longer asks for. One that somebody gave an end
+        does not count: asked for again, it loses that."""
+        live = {view.rule_id: view for view in views}
         given_up = {
             (rule.dataset, rule.rse_expression, rule.copies)
             for rule in self._journal.ledger.rules()
@@ -240,7 +245,9 @@ class Organise:
         return given_up | {
             (rule.dataset, rule.rse_expression, rule.copies)
             for rule in ours
-            if rule.rule_id in live and rule.ending_at is None
+            if rule.rule_id in live
+            and rule.ending_at is None
+            and live[rule.rule_id].expires_at is None
         }
 
     def _ask(

@@ -245,7 +245,7 @@ class MemoryCatalogue:
     def _collections(self, dids: Sequence[DID]) -> dict[DID, KnownCollection]:
         known = {did: self._lake.collections[did] for did in dids if did in self._lake.collections}
         return {
-            did: KnownCollection(did, held.kind, did not in self._lake.closed)
+            did: KnownCollection(did, held.kind, did not in self._lake.closed, held.expired_at)
             for did, held in known.items()
         }
 

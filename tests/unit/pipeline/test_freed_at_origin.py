@@ -37,16 +37,21 @@ def pfn(name: str) -> str:
     return f"memory://{ORIGIN}/raw/{name}"
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
+def world_at_origin(folder: Path) -> World:
     """Two runs at an origin, which are closed when they are proved."""
     changes = {"end": None, "source": FREES, "naming": {"closing": {"quiet": "1s"}}}
-    world = World(tmp_path, changes)
+    world = World(folder, changes)
     for name in NAMES:
         world.lake.rses[ORIGIN].bytes[pfn(name)] = f"events of {name}".encode()
     # Folders of this storage are where files are.
     world.lake.rses[ORIGIN].bytes[pfn(".keep")] = b""
     return world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """The world of these tests."""
+    return world_at_origin(tmp_path)
 
 
 def at_origin(world: World) -> list[str]:

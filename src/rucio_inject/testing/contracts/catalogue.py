@@ -267,6 +267,10 @@ class CatalogueContract(RulesContract):
         file, dataset, container = world.registered(), world.name("d"), world.name("c")
         world.catalogue.add_collections({dataset: DIDType.DATASET, container: DIDType.CONTAINER})
         world.catalogue.attach({dataset: [file], container: [dataset]})
+        world.catalogue.expire_collection(dataset, 3600)
+        known = world.catalogue.look_up_collections([dataset, container])
+        assert known[dataset].expires_at is not None
+        assert known[container].expires_at is None
         world.catalogue.expire_collection(dataset, 1)
         world.settle(lambda: world.catalogue.missing([dataset]) == {dataset})
         assert world.catalogue.contents(container) == ()

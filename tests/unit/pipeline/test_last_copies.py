@@ -1,0 +1,250 @@
+"""No source is given up for copies that the lake will not keep: what it has may end, or be bad."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.injection_world import NAMES, World, telescope_files
+from tests.unit.pipeline.test_freed_at_origin import (
+    DIDS,
+    FIRST,
+    FREES,
+    ORIGIN,
+    SECOND,
+    at_origin,
+    freed,
+    going,
+    origin_rules,
+    pass_by,
+    sources,
+    world_at_origin,
+)
+
+from rucio_inject.cli.exit_codes import ExitCode, of_outcome
+from rucio_inject.domain import facts as f
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import CatalogueRefused
+from rucio_inject.domain.injection import FileState, SourceCopy
+from rucio_inject.testing import memory_daemons
+from rucio_inject.testing.lake_values import LakeLock, LakeRule
+from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_lake import MemoryLake
+
+KEEPS = {**FREES, "free": False, "lifetime": None}
+HOUR = {**FREES, "lifetime": "1h"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Two runs at an origin, of which another copy is promised."""
+    world = world_at_origin(tmp_path)
+    world.changes["rules"] = [{"rse_expression": "PIC-DCACHE"}]
+    return world
+
+
+@pytest.fixture
+def kept(world: World) -> World:
+    """All is proved, the datasets are closed, and nothing is given up yet."""
+    world.changes["source"] = KEEPS
+    world.run()
+    pass_by(world, 2)
+    world.run()
+    world.changes["source"] = FREES
+    return world
+
+
+@pytest.fixture
+def leaving(world: World) -> World:
+    """The origin's rules end in an hour."""
+    world.changes["source"] = HOUR
+    going(world)
+    assert sources(world) == {SourceCopy.FREEING}
+    return world
+
+
+def promised_rules(world: World) -> list[LakeRule]:
+    return [rule for rule in world.lake.rules.values() if rule.request.rse_expression != ORIGIN]
+
+
+def give_end(world: World, seconds: int) -> None:
+    """Somebody lets what is promised end, with its replicas."""
+    for rule in promised_rules(world):
+        rule.expires_at = world.clock.now() + timedelta(seconds=seconds)
+        rule.purge = True
+
+
+def assert_freed(world: World, *promised: str) -> None:
+    """All is at the RSEs that are promised, and nowhere else."""
+    assert at_origin(world) == []
+    assert {r.state for r in world.files()} == {FileState.VERIFIED}
+    assert sources(world) == {SourceCopy.FREED}
+    for did in DIDS:
+        assert set(world.lake.files[did].replicas) == set(promised or ["PIC-DCACHE"])
+
+
+def assert_nothing_is_lost(world: World) -> None:
+    """Also when all that was given an end has come to it."""
+    pass_by(world, 3700)
+    for did in DIDS:
+        replicas = world.lake.files[did].replicas
+        contents = [world.lake.rses[r].bytes.get(known.pfn) for r, known in replicas.items()]
+        assert f"events of {did.name}".encode() in contents
+
+
+class TestWhatEnds:
+    """A rule that ends keeps nothing, whoever gave it its end."""
+
+    def test_its_end_is_taken_back_first(self, kept: World) -> None:
+        give_end(kept, 600)
+        freed(kept)
+        assert_freed(kept)
+        assert {rule.expires_at for rule in promised_rules(kept)} == {None}
+        assert_nothing_is_lost(kept)
+
+    def test_one_that_comes_in_the_middle_of_a_run(
+        self, kept: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = MemoryCatalogue.holders
+
+        def holders(self: MemoryCatalogue, did: DID, rse: str) -> Any:
+            give_end(kept, 600)
+            return real(self, did, rse)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryCatalogue, "holders", holders)
+            assert of_outcome(kept.run()) is ExitCode.FILES_FAILED
+        assert sources(kept) == {SourceCopy.KEPT}
+        assert all("ends at" in r.failure.reason for r in kept.files() if r.failure)
+        freed(kept)
+        assert_freed(kept)
+        assert_nothing_is_lost(kept)
+
+    def test_one_that_comes_while_the_origin_s_end_runs(self, leaving: World) -> None:
+        give_end(leaving, 7200)
+        leaving.run()
+        assert {rule.expires_at for rule in promised_rules(leaving)} == {None}
+        pass_by(leaving, 3700)
+        leaving.run()
+        assert_freed(leaving)
+        assert_nothing_is_lost(leaving)
+
+    def test_one_that_rucio_does_not_take_back(
+        self, leaving: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        give_end(leaving, 7200)
+
+        def refused(*_: object) -> None:
+            raise CatalogueRefused("not today")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(leaving.catalogue, "add_rules", refused)
+            assert of_outcome(leaving.run()) is ExitCode.FILES_FAILED
+        assert sources(leaving) == {SourceCopy.KEPT}
+        assert {rule.expires_at for rule in origin_rules(leaving)} == {None}
+        assert_nothing_is_lost(leaving)
+
+    def test_a_dataset_that_ends(self, kept: World) -> None:
+        """It would take all its rules with it."""
+        for dataset in (FIRST, SECOND):
+            end = kept.clock.now() + timedelta(hours=2)
+            kept.lake.collections[dataset].expired_at = end
+        assert of_outcome(freed(kept)) is ExitCode.FILES_FAILED
+        assert at_origin(kept) == list(NAMES)
+        assert sources(kept) == {SourceCopy.KEPT}
+        for dataset in (FIRST, SECOND):
+            kept.lake.collections[dataset].expired_at = None
+        freed(kept)
+        assert_freed(kept)
+
+    def test_a_dataset_that_is_to_end_while_the_origin_s_end_runs(self, leaving: World) -> None:
+        end = leaving.clock.now() + timedelta(hours=2)
+        leaving.lake.collections[FIRST].expired_at = end
+        leaving.run()
+        assert [r.source for r in leaving.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+        assert f"{FIRST} itself ends at" in leaving.facts(f.RuleKept)[0].reason
+
+    @pytest.mark.parametrize("what", ["rule", "dataset"])
+    def test_for_a_local_source(
+        self, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world, inbox = World(tmp_path / "world"), tmp_path / "inbox"
+        contents = telescope_files(inbox)
+        world.changes |= {"end": None, "source": {"kind": "directory", "path": str(inbox)}}
+        world.run()
+        end = world.clock.now() + timedelta(seconds=600)
+        for dataset in (FIRST, SECOND) if what == "dataset" else ():
+            world.lake.collections[dataset].expired_at = end
+        real = MemoryCatalogue.locks
+
+        def locks(self: MemoryCatalogue, rule_id: str) -> Any:
+            if what == "rule":
+                world.lake.rules[rule_id].expires_at = end
+            return real(self, rule_id)
+
+        world.changes["source"] = {"kind": "directory", "path": str(inbox), "free": True}
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryCatalogue, "locks", locks)
+            assert of_outcome(world.run()) is ExitCode.FILES_FAILED
+        assert {path.name for path in inbox.iterdir()} == set(contents)
+        for dataset in (FIRST, SECOND):
+            world.lake.collections[dataset].expired_at = None
+        assert of_outcome(world.run()) is ExitCode.DONE
+        assert list(inbox.iterdir()) == []
+        assert {rule.expires_at for rule in world.lake.rules.values()} == {None}
+
+
+class TestWhatIsFoundBad:
+    """The end of an origin's rule is taken back for what this very run finds out."""
+
+    def test_a_copy(self, world: World) -> None:
+        world.changes |= {"access": {"sample": 1}, "source": HOUR}
+        going(world)
+        assert sources(world) == {SourceCopy.FREEING}
+        (bad,) = (record.did for record in world.files() if record.sampled)
+        world.lake.corrupt(bad, "PIC-DCACHE")
+        world.changes["access"] = {"sample": 2}
+        assert of_outcome(world.run()) is ExitCode.CHECKSUM
+        assert [r.source for r in world.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+        assert "QUARANTINED" in world.facts(f.RuleKept)[0].reason
+        assert_nothing_is_lost(world)
+
+    def test_a_copy_that_is_promised_since(
+        self, leaving: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = memory_daemons._transfer
+
+        def rotten(lake: MemoryLake, did: DID, rse: str, lock: LakeLock) -> None:
+            real(lake, did, rse, lock)
+            if (did, rse) == (DIDS[0], "LAPP-FAST"):
+                lake.corrupt(did, rse)
+
+        leaving.changes["rules"] = [{"rse_expression": e} for e in ("PIC-DCACHE", "QOS=FAST")]
+        with monkeypatch.context() as patch:
+            patch.setattr(memory_daemons, "_transfer", rotten)
+            assert of_outcome(leaving.run()) is ExitCode.CHECKSUM
+        assert [r.source for r in leaving.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+
+    def test_a_promise_that_rucio_refuses(
+        self, leaving: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = leaving.catalogue.add_rules
+
+        def add(dids: Any, request: Any, account: str) -> Any:
+            if request.rse_expression == "QOS=FAST":
+                raise CatalogueRefused("somebody must approve it")
+            return real(dids, request, account)
+
+        leaving.changes["rules"] = [{"rse_expression": e} for e in ("PIC-DCACHE", "QOS=FAST")]
+        with monkeypatch.context() as patch:
+            patch.setattr(leaving.catalogue, "add_rules", add)
+            leaving.run()
+            assert sources(leaving) == {SourceCopy.KEPT}
+            assert {f.reason for f in leaving.facts(f.RuleKept)} == {"no rule to QOS=FAST keeps it"}
+            pass_by(leaving, 3700)
+            assert at_origin(leaving) == list(NAMES)
+        leaving.changes["source"] = FREES
+        freed(leaving)
+        assert_freed(leaving, "PIC-DCACHE", "LAPP-FAST")
