@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text, update
+from sqlalchemy import inspect, select, text, update
 from tests.ledger_databases import (
     Location,
     as_first_schema,
@@ -17,14 +18,16 @@ from tests.ledger_databases import (
     postgresql_server,
 )
 
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, LedgerUnavailable
+from rucio_inject.domain.facts import FileFound
 from rucio_inject.ledger import tables, versions
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.holder import this_process
 from rucio_inject.ledger.lease import LEASE_SECONDS, Lease
 from rucio_inject.ledger.look import looking
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.ledger.tables import VERSION_TABLE, leases
+from rucio_inject.ledger.tables import VERSION_TABLE, files, leases
 from rucio_inject.readings.funnel import funnels
 from rucio_inject.testing.contracts.ledger import FILE, SIBLING, begun, found
 from rucio_inject.testing.fake_clock import FakeClock
@@ -223,6 +226,36 @@ def test_a_ledger_of_the_first_schema_counts_what_a_sample_speaks_for(
     assert "ix_inject_files_sampled" in indexes
     with looking(location, "magic", clock) as look:
         assert [funnel.sampled for funnel in funnels(look)] == [4, 3]
+
+
+def test_a_path_that_is_no_text_is_no_obstacle(
+    location: Location, open_database: Callable[[Location], Database], clock: FakeClock
+) -> None:
+    """Its record is written by another encoder."""
+    odd = "/data/M\udcfcnchen/x.root"
+    scene = Scene(files=6, sampled=3)
+    sampled = {scene.did(number) for number in range(3)}
+    odd_ones = {scene.did(number) for number in (0, 5)}
+    with SqlLedger(location, "magic", clock=clock) as opened:
+        for facts in scene.facts():
+            opened.record(
+                [
+                    replace(fact, path=odd)
+                    if isinstance(fact, FileFound) and fact.did in odd_ones
+                    else fact
+                    for fact in facts
+                ]
+            )
+    database = open_database(location)
+    as_first_schema(database)
+    with SqlLedger(location, "magic", clock=clock) as ledger:
+        records = {record.did: record for record in ledger.files()}
+        assert {did for did, record in records.items() if record.path == odd} == odd_ones
+        assert {did for did, record in records.items() if record.sampled} == sampled
+        assert ledger.sampled() == 3
+    with database.reading() as connection:
+        marked = connection.execute(select(files.c.scope, files.c.name).where(files.c.sampled))
+        assert {DID(scope, name) for scope, name in marked} == sampled
 
 
 def test_what_a_sample_speaks_for_is_counted_by_its_index(database: Database) -> None:
