@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NotFound, ReplicaMissing
-from rucio_inject.domain.facts import Fact, FileSetBack
+from rucio_inject.domain.facts import Fact, FileSetBack, RuleKept, SourceKept
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.compare import conflict
@@ -20,7 +20,8 @@ class Recheck:
     """Sets files back that somebody has taken out of the catalogue behind our back.
 
     Registered files that no rule keeps yet may be reaped, and datasets may be erased. A file that
-    is nowhere is brought again; one that has no source any more is set aside.
+    is nowhere is brought again; one that has no source any more is set aside. One that was to go
+    from its origin, and is there, stays: its replica there may be the last, and gets a rule again.
     """
 
     def __init__(
@@ -83,8 +84,24 @@ class Recheck:
     def _look(self, files: Sequence[FileRecord], why: str) -> None:
         self._journal.clock.check()
         known = self._catalogue.look_up([record.did for record in files])
-        facts = [self._fact(record, known.get(record.did), why) for record in files]
-        self._journal.tell(fact for fact in facts if fact is not None)
+        found = [(record, self._fact(record, known.get(record.did), why)) for record in files]
+        back = {r.did: r for r, fact in found if isinstance(fact, FileSetBack)}
+        # At once: a crash between them would leave the replica at the origin without a rule.
+        self._journal.tell(
+            [
+                *self._stay([r for r in back.values() if _is_leaving(r)], why),
+                *(fact for _, fact in found if fact is not None),
+            ]
+        )
+
+    def _stay(self, files: Sequence[FileRecord], why: str) -> Iterator[Fact]:
+        """That files are not given up at their origin any more, nor is the rule that kept them."""
+        now, datasets = self._journal.clock.now(), {record.dataset for record in files}
+        for rule in self._journal.ledger.rules() if datasets else ():
+            if rule.at_origin and rule.dataset in datasets:
+                yield RuleKept(at=now, rule_id=rule.rule_id, reason=f"what it kept {why}")
+        for record in files:
+            yield SourceKept(at=now, did=record.did, reason=f"it {why}")
 
     def _fact(self, record: FileRecord, known: KnownFile | None, why: str) -> Fact | None:
         at, reason = self._journal.clock.now(), f"{record.did} {why}"
@@ -100,6 +117,10 @@ class Recheck:
         else:
             return self._journal.failed(record.did, lost(record, f"{reason}, nor at {self._rse}"))
         return FileSetBack(at=at, did=record.did, state=state, reason=reason)
+
+
+def _is_leaving(record: FileRecord) -> bool:
+    return record.in_place and record.source is SourceCopy.FREEING
 
 
 def has_source(record: FileRecord) -> bool:

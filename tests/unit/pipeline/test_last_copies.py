@@ -248,3 +248,43 @@ class TestWhatIsFoundBad:
         leaving.changes["source"] = FREES
         freed(leaving)
         assert_freed(leaving, "PIC-DCACHE", "LAPP-FAST")
+
+
+class TestErased:
+    """A replica at the origin may be the last one by the time it was to go."""
+
+    def erase(self, world: World, dataset: DID) -> None:
+        """As the undertaker does, with all copies but those at the origin."""
+        lake = world.lake
+        for rule_id in [key for key, rule in lake.rules.items() if rule.did == dataset]:
+            del lake.rules[rule_id]
+        inside = list(lake.collections.pop(dataset).contents)
+        lake.closed.discard(dataset)
+        for did in inside:
+            for rse in [rse for rse in lake.files[did].replicas if rse != ORIGIN]:
+                lake.rses[rse].bytes.pop(lake.files[did].replicas.pop(rse).pfn)
+
+    def test_it_gets_its_rule_again(self, leaving: World) -> None:
+        self.erase(leaving, FIRST)
+        leaving.lake.rses["PIC-DCACHE"].hangs = True
+        leaving.changes["replication"] = {"deadline": "5s"}
+        leaving.run()
+        assert [r.source for r in leaving.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+        ends = {rule.did: rule.expires_at for rule in origin_rules(leaving)}
+        assert set(ends) == {FIRST, SECOND}
+        assert ends[FIRST] is None
+        assert_nothing_is_lost(leaving)
+        leaving.lake.heal("PIC-DCACHE")
+        leaving.changes |= {"replication": None, "source": FREES}
+        leaving.run()
+        freed(leaving)
+        assert_freed(leaving)
+
+    def test_what_is_freed_gets_none(self, kept: World) -> None:
+        freed(kept)
+        lake = kept.lake
+        for rule_id in [key for key, rule in lake.rules.items() if rule.did == FIRST]:
+            del lake.rules[rule_id]
+        kept.run()
+        assert origin_rules(kept) == []
+        assert at_origin(kept) == []
