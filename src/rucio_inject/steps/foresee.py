@@ -148,7 +148,7 @@ class ForeseeFiles:
     ) -> Fate:
         """CatalogueRefused and the like for what sets the file aside."""
         if reached(state, FileState.REGISTERED):
-            return Fate.UNDER_WAY if self._is_at_upload_rse(known) else self._lost(record)
+            return Fate.UNDER_WAY if self._is_held(record, known) else self._lost(record)
         self._check_collections(record)
         if known is None:
             return Fate.UNDER_WAY if state is FileState.UPLOADED else Fate.NEW
@@ -180,11 +180,18 @@ class ForeseeFiles:
         self._refuse(record, lost(record, f"{record.did} is no longer where it was"))
         return Fate.ASIDE
 
-    def _is_at_upload_rse(self, known: Known | None) -> bool:
-        return isinstance(known, KnownFile) and self._promise.lake.upload_rse in known.replicas
+    def _is_held(self, record: FileRecord, known: Known | None) -> bool:
+        """Whether the catalogue has a file at the upload RSE; of one that was given up there,
+        anywhere else."""
+        if not isinstance(known, KnownFile):
+            return False
+        rse = self._promise.lake.upload_rse
+        if not record.leaves(rse):
+            return rse in known.replicas
+        return any(there.available for at, there in known.replicas.items() if at != rse)
 
     def _is_in_place(self, record: FileRecord, known: Known | None) -> bool:
-        return self._is_at_upload_rse(known) and self.collections[record.dataset] is not None
+        return self._is_held(record, known) and self.collections[record.dataset] is not None
 
     def _check_collections(self, record: FileRecord) -> None:
         """CatalogueRefused if a file's dataset or containers cannot be what they should."""
@@ -213,7 +220,7 @@ class ForeseeFiles:
         vanished = fate is Fate.LOST
         brought = fate in BROUGHT or (fate is Fate.UNDER_WAY and state in NOT_BROUGHT)
         # What is at the upload RSE still only needs to be organised again.
-        brought &= not (vanished and self._is_at_upload_rse(known))
+        brought &= not (vanished and self._is_held(record, known))
         if brought and not record.in_place:
             files.brings(size)
         if brought or (fate is Fate.UNDER_WAY and state is FileState.UPLOADED):

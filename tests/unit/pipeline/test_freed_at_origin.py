@@ -17,9 +17,11 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, LedgerError, NotFound, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
+from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.story import advance
 from rucio_inject.outcome import Outcome
+from rucio_inject.plan import Fate
 from rucio_inject.ports import NewFile
 from rucio_inject.testing.fake_clock import START
 from rucio_inject.testing.lake_values import LakeCollection, LakeRule
@@ -111,6 +113,26 @@ def test_they_go_when_all_is_proved(world: World) -> None:
     assert outcome.totals.bytes_freed == outcome.totals.bytes
     assert_all_is_freed(world)
     assert not world.run().changed
+
+
+def test_a_dry_run_takes_none_that_went_for_lost(world: World) -> None:
+    going(world)
+    assert world.plan().files.count == {Fate.DONE: 3}
+    pass_by(world)
+    world.run()
+    assert_all_is_freed(world)
+    assert world.plan().files.count == {Fate.DONE: 3}
+    # One copy is made anew: it goes on.
+    first, second, _ = DIDS
+    world.lake.replica(first, "PIC-DCACHE").state = ReplicaState.BAD
+    files = world.shelf.pages.files
+    files[first] = replace(files[first], state=FileState.REPLICATING)
+    # This one is nowhere any more.
+    for replica in world.lake.files[second].replicas.values():
+        replica.state = ReplicaState.BAD
+    plan = world.plan().files
+    assert plan.count == {Fate.DONE: 1, Fate.UNDER_WAY: 1, Fate.ASIDE: 1}
+    assert [refused.did for refused in plan.aside] == [second]
 
 
 def test_their_intent_and_their_end_are_on_record(world: World) -> None:
