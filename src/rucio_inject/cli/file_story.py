@@ -77,7 +77,7 @@ def _checksum_lines(story: Story) -> Iterator[str]:
             verdict = click.style("  DIFFERENT", fg="red")
         yield (
             f"  {where:<{width}}  {measure.size:>{digits},} B  adler32 {measure.adler32}  "
-            f"md5 {measure.md5}{verdict}"
+            f"md5 {measure.md5 or '-'}{verdict}"
         )
         for difference in differences:
             yield f"  {'':<{width}}    {difference}"
