@@ -24,6 +24,7 @@ from rucio_inject.domain.checksum import Announced
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError, UsageError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.fact_json import KINDS
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -498,6 +499,7 @@ OTHERS: list[f.Fact] = [
     f.SourceKept(at=NOON, did=FILE, reason="a copy was lost"),
     f.SourceSentAgain(at=NOON, did=FILE, measure=measured(b"events")),
     f.RuleKept(at=NOON, rule_id="r1", reason="a copy was lost"),
+    f.RuleRefused(at=NOON, dataset=RUN, request=RuleRequest("B"), reason="no quota"),
     f.FileRetried(at=NOON, did=FILE),
     f.CallRetried(at=NOON, call="look_up", reason="away", pause=0.5),
     f.RepairAsked(
