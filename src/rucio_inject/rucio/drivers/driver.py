@@ -58,9 +58,9 @@ class Driver(Protocol):
         ...
 
     def send(self, source: Path, url: str, size: int) -> Measure:
-        """Write a local file of this size to a place where nothing is (FileExistsError), with the
-        folders that it needs, and measure what was read. What `measure_file` raises goes
-        through."""
+        """Write a local file of this size to a place where nothing is (FileExistsError, from
+        storages that can tell while they are written to), with the folders that it needs, and
+        measure what was read. What `measure_file` raises goes through."""
         ...
 
     def fetch(self, url: str, size: int, write: Callable[[bytes], object]) -> None:

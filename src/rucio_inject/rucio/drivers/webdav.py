@@ -42,6 +42,9 @@ _ERRNO = {
 }
 _FULL = "no space left"
 _CONNECT_SECONDS = 10
+# Only where nothing is. XRootD does not know it, and whoever looks first has to connect anew: it
+# hangs up on whoever asks for what is not there. So the name must be one that nobody else takes.
+_NEW = {"If-None-Match": "*"}
 # What changes nothing.
 _LOOKING = frozenset({"GET", "HEAD", "PROPFIND"})
 # The redirects that keep method and body.
@@ -73,8 +76,6 @@ class WebdavDriver:
         before = source_stat(source)
         if before.st_size != size:
             raise changed(source)
-        if self.look(url) is not None:
-            raise FileExistsError(errno.EEXIST, "something lies there already")
         try:
             measure = self._put(source, url, size)
         except FileNotFoundError:
@@ -88,7 +89,7 @@ class WebdavDriver:
             try:
                 # An empty body would not be asked for its bytes.
                 data = body if size else b"".join(body)
-                self._call("PUT", url, data=data, seconds=patience(size))
+                self._call("PUT", url, headers=_NEW, data=data, seconds=patience(size))
             except ConnectionError as error:
                 if self._takes_no_byte(url):
                     words = "it makes a file and takes no byte of it: it is full"
