@@ -23,6 +23,7 @@ from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.foresee import ForeseeFiles, Promise
 from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.free_origin import FreeAtOrigin
+from rucio_inject.steps.fresh import ProvedNow
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
@@ -43,6 +44,7 @@ from rucio_inject.terms import (
     all_rules,
     ceiling,
     closing,
+    fixed,
     lifetimes,
     makes_files,
     origin,
@@ -91,6 +93,7 @@ class _Assembly:
         self._account = lake.identity.account
         self._at_rse = isinstance(campaign.source, RseSettings)
         self._sampling = Sampling(journal.ledger, sample(campaign))
+        self._proved = ProvedNow()
         self._compare = CompareWithCatalogue(journal, ports.catalogue, self._rse)
         self._source = make_source(campaign, folders.source, cycle, ports.storage, ports.clock)
 
@@ -182,6 +185,7 @@ class _Assembly:
             workers=self._campaign.access.workers,
             keep=keep,
             sampling=self._sampling,
+            proved=self._proved,
         )
 
     def _analyse(self) -> AnalyseFiles | None:
@@ -249,6 +253,7 @@ class _Assembly:
             rse=self._rse,
             workers=self._campaign.upload.workers,
             terms=origin_terms(self._campaign, catalogue, storage),
+            fixed=fixed(all_rules(self._campaign), self._lake),
             rewritten=discover.rewritten,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -176,6 +176,15 @@ def makes_files(campaign: Campaign) -> bool:
 def lifetimes(campaign: Campaign) -> dict[str, int]:
     """Seconds that each rule lives once everything was read back, by RSE expression."""
     return {rule.rse_expression: rule.lifetime for rule in all_rules(campaign)}
+
+
+def fixed(rules: Sequence[RuleRequest], lake: Lake) -> frozenset[str]:
+    """Expressions that leave Rucio no choice: a rule to one of them can move no copy."""
+    return frozenset(
+        rule.rse_expression
+        for rule in rules
+        if len(lake.rses.get(rule.rse_expression, ())) == rule.copies
+    )
 
 
 def closing(campaign: Campaign) -> Closing | None:

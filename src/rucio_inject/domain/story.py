@@ -297,7 +297,7 @@ def _retried(record: FileRecord) -> FileRecord:
     if record.failure is None:
         raise LedgerError(f"{record.did} has not failed, so it cannot be retried")
     back = record.failure.came_from
-    if back is FileState.REPLICATED:
+    if back in {FileState.REPLICATED, FileState.VERIFIED}:
         # Rucio may have made a bad replica anew, perhaps elsewhere: its locks are to be asked.
         back = FileState.REPLICATING
     return replace(record, state=back, failure=None)

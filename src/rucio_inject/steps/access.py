@@ -24,6 +24,7 @@ from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.names.placement import leads_elsewhere
 from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
+from rucio_inject.steps.fresh import ProvedNow
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads
@@ -69,10 +70,13 @@ class AccessFiles:
         workers: int,
         keep: bool,
         sampling: Sampling,
+        proved: ProvedNow,
     ) -> None:
         """`folder` takes the bytes, below a folder for each RSE, if `keep`: one copy of each file
-        then stays there to be used. `sampling` says which files are read."""
+        then stays there to be used. `sampling` says which files are read; what is proved is noted
+        in `proved`."""
         self.sampling = sampling
+        self.proved = proved
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
@@ -127,6 +131,7 @@ class AccessFiles:
             told: list[Fact] = []
             good: list[tuple[FileRecord, list[Proof]]] = []
             for record, outcome in some:
+                self.proved.forget(record.did)
                 if isinstance(outcome, InjectError):
                     told.append(self._journal.failed(record.did, outcome))
                     continue
@@ -134,6 +139,9 @@ class AccessFiles:
                 if isinstance(told[-1], FileVerified):
                     good.append((record, outcome))
             self._journal.tell(told)
+            for record, proofs in good:
+                ways = ((proof.rse, isinstance(proof, ReadBack)) for proof in proofs)
+                self.proved.note(record.did, ways)
             yield good
 
     def _prove(

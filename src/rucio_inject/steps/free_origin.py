@@ -74,11 +74,12 @@ class FreeAtOrigin:
         rse: str,
         workers: int,
         terms: OriginTerms | None,
+        fixed: Collection[str],
         rewritten: Collection[DID] = (),
     ) -> None:
         """`in_place` looks at what lies at the origin; `terms` None: nothing is freed from now on;
-        `rewritten` are files that were seen there as others than were injected, when `run` is
-        called."""
+        `fixed` are expressions that leave Rucio no choice of RSEs; `rewritten` are files that were
+        seen at the origin as others than were injected, when `run` is called."""
         self._journal = journal
         self._catalogue = catalogue
         self._storage = storage
@@ -88,6 +89,7 @@ class FreeAtOrigin:
         self._rse = rse
         self._workers = workers
         self._terms = terms
+        self._fixed = fixed
         self._rewritten = rewritten
         self._anew: dict[DID, str] = {}
 
@@ -156,12 +158,19 @@ class FreeAtOrigin:
             return wanting[rule.dataset]
         counts = self._journal.ledger.counts(dataset=rule.dataset)
         unproved, files = _unproved(counts), sum(counts.values())
-        if unproved is None and others and all(_holds(other, files) for other in others):
-            # Each look asks, perhaps for days: locks are listed only where a rule has too few.
+        if unproved is None and others and all(self._holds(other, files) for other in others):
+            # Each look asks, perhaps for days: locks are listed only where a rule has too few, or
+            # Rucio may have moved them.
             return None
         freeing = self._journal.ledger.files(dataset=rule.dataset, sources=FREEING)
         not_held = self._proofs.not_held(list(freeing), without=self._rse)
         return next((error.message for error in not_held.values()), unproved)
+
+    def _holds(self, view: RuleView, files: int) -> bool:
+        """Whether a rule has all its locks on so many files, where they were, and all are OK."""
+        waiting = view.locks_replicating + view.locks_stuck
+        enough = not waiting and view.locks_ok >= files * view.copies
+        return view.state is RuleState.OK and enough and view.rse_expression in self._fixed
 
     def _keep(self, rule: RuleRecord, why: str) -> None:
         """What was asked for before is asked for again later, after its proof."""
@@ -375,9 +384,3 @@ def _unproved(counts: Mapping[FileState, int]) -> str | None:
     state."""
     unproved = counts.keys() - VERIFIED
     return f"it has files that are {', '.join(sorted(unproved))}" if unproved else None
-
-
-def _holds(view: RuleView, files: int) -> bool:
-    """Whether a rule has all its locks on so many files, and all are OK."""
-    waiting = view.locks_replicating + view.locks_stuck
-    return view.state is RuleState.OK and not waiting and view.locks_ok >= files * view.copies

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import ReplicaMissing
-from rucio_inject.domain.injection import FileRecord, ReplicaRecord, RuleRecord
+from rucio_inject.domain.injection import FileRecord, RuleRecord
 from rucio_inject.domain.rule import RuleRequest, RuleView
+from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.access import AccessFiles
 from rucio_inject.steps.journal import Journal
@@ -35,7 +35,6 @@ class Proofs:
         self._access = access
         self._account = account
         self._promised = promised
-        self._began = journal.clock.now()
 
     def renewed(self, files: Sequence[FileRecord]) -> list[FileRecord]:
         """Those of some VERIFIED files that are the same everywhere; the others are set aside.
@@ -52,8 +51,9 @@ class Proofs:
     def not_held(
         self, files: Sequence[FileRecord], *, without: str | None = None
     ) -> Mapping[DID, ReplicaMissing]:
-        """Files with a replica that the catalogue does not have now, or that no rule of ours holds;
-        and why. Neither a replica on the RSE `without` counts, nor a rule to it."""
+        """Files with a replica that the catalogue does not have now, or that no rule of ours holds
+        for good where it was proved; and why. Neither a replica on the RSE `without` counts, nor a
+        rule to it."""
         if not files:
             return {}
         datasets = {record.dataset for record in files}
@@ -68,6 +68,7 @@ class Proofs:
         found = {
             record.did: _lost(record, known.get(record.did), without)
             or _unkept(record, rules[record.dataset])
+            or _moved(record, rules[record.dataset], without)
             or _ends(record, ending.get(record.dataset))
             for record in files
         }
@@ -110,8 +111,7 @@ class Proofs:
     def _is_fresh(self, record: FileRecord) -> bool:
         """Whether every replica was proved in this run, in the way that the campaign asks for."""
         read = self._access.sampling.reads(record)
-        times = [_proved_at(replica, read=read) for replica in record.replicas.values()]
-        return all(at is not None and at > self._began for at in times)
+        return self._access.proved.covers(record, read=read)
 
     def _locks(self, datasets: Collection[DID], without: str | None) -> dict[DID, list[Held]]:
         """What the rules of datasets hold now, asked anew for each batch of files."""
@@ -127,12 +127,6 @@ class Proofs:
 
 def _elsewhere(rules: Sequence[RuleRecord], without: str | None) -> list[RuleRecord]:
     return [rule for rule in rules if rule.rse_expression != without]
-
-
-def _proved_at(replica: ReplicaRecord, *, read: bool) -> datetime | None:
-    """When a replica was proved last; with `read`, when it was read."""
-    times = [replica.read_back_at] if read else [replica.read_back_at, replica.told_at]
-    return max((at for at in times if at is not None), default=None)
 
 
 def _lost(
@@ -161,6 +155,19 @@ def _unkept(record: FileRecord, rules: Sequence[Held]) -> ReplicaMissing | None:
     return ReplicaMissing(
         f"{record.did} is not held by {which or 'any rule'}: its source is kept",
         hint=f"is it still in {record.dataset}? run the same command again to put it back",
+    )
+
+
+def _moved(record: FileRecord, rules: Sequence[Held], without: str | None) -> ReplicaMissing | None:
+    """Where it may, Rucio keeps a copy on another RSE than that on which it was proved."""
+    held = {lock.rse for rule in rules for lock in rule.of(record.did)}
+    proved = {rse for rse in replicas_left(record.replicas) if rse != without}
+    if held <= proved:
+        return None
+    return ReplicaMissing(
+        f"{record.did} is held at {', '.join(sorted(held - proved))} now, where nobody has read it "
+        "yet: its source is kept",
+        hint="run the same command again: it is read there",
     )
 
 

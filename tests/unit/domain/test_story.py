@@ -201,7 +201,10 @@ def test_a_replica_that_a_rule_has_moved_is_no_promise() -> None:
     assert list(moved.replicas) == ["A", "C"]
 
 
-@pytest.mark.parametrize("state", [s for s in ORDER[:-1] if s is not FileState.REPLICATED])
+PROMISED = (FileState.REPLICATED, FileState.VERIFIED)
+
+
+@pytest.mark.parametrize("state", [s for s in ORDER[:-1] if s not in PROMISED])
 def test_a_retry_goes_back_to_where_it_came_from(state: FileState) -> None:
     before = at_state(state)
     failed = advance(before, MOVER[FileState.QUARANTINED])
@@ -210,8 +213,9 @@ def test_a_retry_goes_back_to_where_it_came_from(state: FileState) -> None:
     assert advance(failed, f.FileRetried(at=AT, did=FILE)) == before
 
 
-def test_a_retry_after_a_bad_replica_asks_the_locks_again() -> None:
-    failed = advance(at_state(FileState.REPLICATED), MOVER[FileState.QUARANTINED])
+@pytest.mark.parametrize("state", PROMISED)
+def test_a_retry_after_a_bad_replica_asks_the_locks_again(state: FileState) -> None:
+    failed = advance(at_state(state), MOVER[FileState.QUARANTINED])
     retried = advance(failed, f.FileRetried(at=AT, did=FILE))
     assert retried.state is FileState.REPLICATING
 

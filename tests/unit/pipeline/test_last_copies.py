@@ -28,8 +28,10 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import CatalogueRefused
 from rucio_inject.domain.injection import FileState, SourceCopy
+from rucio_inject.domain.replica import ReplicaState
+from rucio_inject.domain.rule import LockState
 from rucio_inject.testing import memory_daemons
-from rucio_inject.testing.lake_values import LakeLock, LakeRule
+from rucio_inject.testing.lake_values import LakeLock, LakeReplica, LakeRule
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
 
@@ -288,3 +290,78 @@ class TestErased:
         kept.run()
         assert origin_rules(kept) == []
         assert at_origin(kept) == []
+
+
+class TestWhereTheyAre:
+    """A copy counts where it was proved, and nowhere else."""
+
+    @pytest.fixture
+    def choice(self, world: World) -> World:
+        """Rucio may choose where the copy is."""
+        world.changes["rules"] = [{"rse_expression": "QOS=SAFE|QOS=CHEAP"}]
+        return world
+
+    def move(self, world: World, content: bytes | None = None) -> str:
+        """Rucio made the lost copy of the second dataset anew, elsewhere; gives where."""
+        (rule,) = (rule for rule in promised_rules(world) if rule.did == SECOND)
+        ((did, old),) = rule.locks
+        new = {"PIC-DCACHE": "INFN-NA-DPM", "INFN-NA-DPM": "PIC-DCACHE"}[old]
+        lost = world.lake.files[did].replicas.pop(old)
+        there = world.lake.rses[old].bytes.pop(lost.pfn)
+        rule.locks = {(did, new): LakeLock(LockState.OK)}
+        pfn = memory_daemons.pfn_of(new, did)
+        world.lake.files[did].replicas[new] = LakeReplica(pfn, ReplicaState.AVAILABLE)
+        world.lake.rses[new].bytes[pfn] = there if content is None else content
+        return new
+
+    def proved(self, world: World) -> World:
+        world.changes["source"] = KEEPS
+        world.run()
+        pass_by(world, 2)
+        world.run()
+        world.changes["source"] = FREES
+        return world
+
+    def test_one_that_was_moved_is_read_there(self, choice: World) -> None:
+        new = self.move(self.proved(choice))
+        assert of_outcome(choice.run()) is ExitCode.FILES_FAILED
+        assert choice.files()[2].source is SourceCopy.KEPT
+        freed(choice)
+        assert at_origin(choice) == []
+        assert set(choice.lake.files[DIDS[2]].replicas) == {new}
+
+    def test_one_that_was_moved_and_is_bad(self, choice: World) -> None:
+        """The old copy is there still."""
+        self.proved(choice)
+        before = dict(choice.lake.files[DIDS[2]].replicas)
+        contents = {rse: dict(known.bytes) for rse, known in choice.lake.rses.items()}
+        new = self.move(choice, b"rotten")
+        for rse, replica in before.items():
+            choice.lake.files[DIDS[2]].replicas[rse] = replica
+            choice.lake.rses[rse].bytes[replica.pfn] = contents[rse][replica.pfn]
+        for _ in range(3):
+            assert of_outcome(freed(choice)) is not ExitCode.DONE
+        assert choice.files()[2].source is SourceCopy.KEPT
+        assert at_origin(choice) == [NAMES[2]]
+        assert new in choice.lake.files[DIDS[2]].replicas
+
+    def test_one_that_is_moved_while_the_origin_s_end_runs(self, choice: World) -> None:
+        choice.changes["source"] = HOUR
+        going(choice)
+        self.move(choice, b"rotten")
+        choice.run()
+        assert [r.source for r in choice.files()] == [SourceCopy.FREEING] * 2 + [SourceCopy.KEPT]
+        pass_by(choice, 3700)
+        assert at_origin(choice) == [NAMES[2]]
+
+
+def test_a_clock_that_was_put_back_makes_no_proof_young(
+    kept: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By NTP, or as the next run is on another machine."""
+    kept.lake.corrupt(DIDS[0], "PIC-DCACHE")
+    now = kept.clock.now
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.clock, "now", lambda: now() - timedelta(hours=1))
+        assert of_outcome(kept.run()) is ExitCode.CHECKSUM
+    assert [r.source for r in kept.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]

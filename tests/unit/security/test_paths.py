@@ -67,7 +67,14 @@ def test_copies_that_were_read_back_stay_in_their_folder(
 ) -> None:
     nothing: Any = SimpleNamespace()
     access = AccessFiles(
-        nothing, nothing, nothing, folder=tmp_path, workers=1, keep=True, sampling=nothing
+        nothing,
+        nothing,
+        nothing,
+        folder=tmp_path,
+        workers=1,
+        keep=True,
+        sampling=nothing,
+        proved=nothing,
     )
     record = FileRecord(DID("S", "fine"), "/x", DID("S", "run"), (), 1, START, generated=False)
     assert access._copy("A", record) == tmp_path / "A" / "fine"
