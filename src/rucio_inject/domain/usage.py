@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +16,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The bytes that a place can hold, and those that are used."""
+    """The bytes that a place can hold, and those that are used. `told_at`: when somebody told so;
+    None if it was just looked at."""
 
     total: int
     used: int
+    told_at: datetime | None = None
 
     @property
     def free(self) -> int:

@@ -41,12 +41,13 @@ class Quota:
 @dataclass(frozen=True, slots=True)
 class Space:
     """An RSE's own room, in bytes, as far as its lake was told: None is not known. `writable`:
-    whether its site lets files be brought there now."""
+    whether its site lets files be brought there now; `told_at`: when the lake was told."""
 
     rse: str
     writable: bool
     free: int | None = None
     total: int | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,17 @@ def whole(row: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def moment(row: Mapping[str, Any], key: str) -> datetime | None:
+    """A moment, if it is there."""
+    value = row.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise _wrong(value, f"as {key}")
+    # Rucio's times are UTC and carry no zone.
+    return value.replace(tzinfo=UTC)
+
+
 def did(row: Mapping[str, Any]) -> DID:
     """The DID that a row is about."""
     return DID(text(row, "scope"), text(row, "name"))
@@ -117,7 +128,7 @@ def did_row(row: Mapping[str, Any]) -> DIDRow:
         normalise_adler32(text(row, "adler32")) if adler32 else None,
         normalise_md5(text(row, "md5")) if md5 else None,
         row.get("is_open") is True,
-        _moment(row, "expired_at"),
+        moment(row, "expired_at"),
     )
 
 
@@ -168,7 +179,7 @@ def rule_view(row: Mapping[str, Any]) -> RuleView:
         locks_ok=whole(row, "locks_ok_cnt"),
         locks_replicating=whole(row, "locks_replicating_cnt"),
         locks_stuck=whole(row, "locks_stuck_cnt"),
-        expires_at=_moment(row, "expires_at"),
+        expires_at=moment(row, "expires_at"),
         error=text(row, "error") if row.get("error") else None,
         child_rule_id=text(row, "child_rule_id") if row.get("child_rule_id") else None,
     )
@@ -205,16 +216,6 @@ def usage(answers: Iterable[object]) -> Usage:
     return Usage(
         sum(whole(row, "files") for row in counted), sum(whole(row, "used") for row in counted)
     )
-
-
-def _moment(row: Mapping[str, Any], key: str) -> datetime | None:
-    value = row.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        raise _wrong(value, f"as {key}")
-    # Rucio's times are UTC and carry no zone.
-    return value.replace(tzinfo=UTC)
 
 
 def _value(row: Mapping[str, Any], key: str) -> object:

@@ -23,6 +23,7 @@ def space(client: Client, rse: str) -> Space:
         writable=settings.get("availability_write") is not False,
         free=_bytes(row, "free"),
         total=_bytes(row, "total"),
+        told_at=answers.moment(row, "updated_at"),
     )
 
 

@@ -37,7 +37,7 @@ def room_at(catalogue: Catalogue, storage: Storage, rse: str, capacity: int | No
     space = catalogue.space(rse)
     if space.total is None or space.free is None:
         return None
-    return Room(space.total, space.total - space.free)
+    return Room(space.total, space.total - space.free, space.told_at)
 
 
 def _held(folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -38,10 +39,14 @@ class Watermark:
     low: float
     look: Callable[[], Room]
 
-    def lacking(self) -> int:
-        """Bytes that are to be made room for; 0 if there is enough."""
+    def lacking(self, freed_since: Callable[[datetime], int] = lambda _: 0) -> int:
+        """Bytes that are to be made room for; 0 if there is enough. What tells how full it is may
+        be old: `freed_since` counts what was freed since a moment."""
         room = self.look()
-        return room.beyond(self.low) if room.share > self.high else 0
+        if room.share <= self.high:
+            return 0
+        freed = freed_since(room.told_at) if room.told_at is not None else 0
+        return max(room.beyond(self.low) - freed, 0)
 
 
 class FreeSources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from rucio_inject.batches import REFUSALS, batches
 from rucio_inject.domain.did import DID
@@ -261,11 +262,21 @@ class FreeAtOrigin:
         whatever may go."""
         if watermark is None:
             return None
-        if (wanted := watermark.lacking()) == 0:
+        if (wanted := watermark.lacking(self._freed_since)) == 0:
             return 0
         freeing = self._journal.ledger.files(sources=FREEING)
         going = (r for r in freeing if r.in_place and r.dataset not in left.staying)
         return wanted - sum(measure_of(record).size for record in going)
+
+    def _freed_since(self, moment: datetime) -> int:
+        """Bytes that went from the origin since a moment; what went just before may count, too, as
+        it is found out afterwards."""
+        return sum(
+            file.size or 0
+            for file in self._journal.ledger.outlines()
+            if file.in_place and file.source is SourceCopy.FREED
+            if file.gone_at is not None and file.gone_at >= moment
+        )
 
     def _may_grow(self, dataset: DID, known: KnownCollection | None) -> str | None:
         """Why a dataset may get more files, or has some that are not proved; None if neither is."""

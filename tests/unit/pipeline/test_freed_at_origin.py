@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -539,6 +540,28 @@ class TestWatermark:
         assert (outcome.origin.total, outcome.origin.free) == (100, 10)
         # Ten bytes were lacking: one dataset is enough, and the rest once it is told again.
         assert NAMES[0] not in at_origin(world)
+
+    def test_nothing_more_until_rucio_is_told_again(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A site tells Rucio once in a while: what went since is no reason to free more."""
+        world.changes["source"] = {**FREES, "watermark": {"high": "80%", "low": "70%"}}
+        told_at = START
+        space = MemoryCatalogue.space
+        told: Callable[..., Any] = lambda self, rse: replace(  # noqa: E731
+            space(self, rse), free=150, total=1000, told_at=told_at
+        )
+        monkeypatch.setattr(MemoryCatalogue, "space", told)
+        for name in NAMES:
+            world.lake.rses[ORIGIN].bytes[pfn(name)] = b"x" * 80
+        freed(world)
+        freed(world)
+        # 150 bytes were lacking, and 160 went.
+        assert at_origin(world) == [NAMES[2]]
+        told_at = world.clock.now() + timedelta(seconds=1)
+        pass_by(world, 2)
+        freed(world)
+        assert at_origin(world) == []
 
 
 def test_what_is_there_again_is_told_and_stays(world: World) -> None:
