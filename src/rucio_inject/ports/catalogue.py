@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -252,9 +252,9 @@ class Catalogue(Protocol):
         """Why files of a STUCK rule are not where they should be; empty for other rules."""
         ...
 
-    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
+    def holders(self, did: DID, rse: str, *, but: Collection[str] = ()) -> Sequence[Holder]:
         """Rules of whichever account that hold a file's replica on an RSE, by the rule's id; empty
-        if the file is not there."""
+        if the file is not there. Not asked about: the rules of some ids (`but`)."""
         ...
 
     def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
@@ -267,8 +267,8 @@ class Catalogue(Protocol):
         ...
 
     def keep_rule(self, rule_id: str) -> None:
-        """Take the end of a rule back, and the link to its child. Idempotent. NotFound if the rule
-        is not there: it has ended."""
+        """Take the end of a rule back, the link to its child, and that it is to purge. Idempotent.
+        NotFound if the rule is not there: it has ended."""
         ...
 
     def usage(self, rse: str) -> Usage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rucio.common.exception import (
     DataIdentifierNotFound,
@@ -131,7 +131,7 @@ class RucioRules:
                 # It ended since it was listed.
                 return []
 
-    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
+    def holders(self, did: DID, rse: str, *, but: Collection[str] = ()) -> Sequence[Holder]:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot list the rules that hold {did}"):
@@ -141,7 +141,8 @@ class RucioRules:
                 return []
             found = sorted(map(answers.holder, rows), key=lambda holder: holder.rule_id)
         # A rule may hold a file on one RSE of several, and have locks on a million other files.
-        return [holder for holder in found if self._is_held(did, rse, holder)]
+        asked = (holder for holder in found if holder.rule_id not in but)
+        return [holder for holder in asked if self._is_held(did, rse, holder)]
 
     def _is_held(self, did: DID, rse: str, holder: Holder) -> bool:
         try:
@@ -166,6 +167,7 @@ class RucioRules:
         """See the port."""
         client = self._session.client()
         with catalogue_errors(f"cannot take the end of rule {rule_id} back"):
-            client.update_replication_rule(rule_id, {"lifetime": None})
+            options = {"lifetime": None, "purge_replicas": False}
+            client.update_replication_rule(rule_id, options)
             if client.get_replication_rule(rule_id).get("child_rule_id"):
                 client.update_replication_rule(rule_id, {"child_rule_id": None})

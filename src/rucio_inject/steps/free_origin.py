@@ -20,7 +20,7 @@ from rucio_inject.domain.facts import (
     SourceKept,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
-from rucio_inject.domain.rule import RuleState, RuleView
+from rucio_inject.domain.rule import Holder, RuleState, RuleView
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Storage
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.free import Watermark
@@ -126,14 +126,15 @@ class FreeAtOrigin:
                 self._journal.tell([gone])
             elif view is not None:
                 others = [views[r.rule_id] for r in promised[rule.dataset] if r.rule_id in views]
-                self._look_at_rule(rule, view, self._must_stay(rule, view, others, wanting), left)
+                why = self._must_stay(rule, view, others, wanting)
+                self._look_at_rule(rule, view, why, left)
 
     def _look_at_rule(
         self, rule: RuleRecord, view: RuleView, why: str | None, left: AtOrigin
     ) -> None:
         """`why`: the rule must stay."""
         if why is not None:
-            self._keep(rule, why)
+            self._keep(rule, why, left)
         elif view.chained is not None:
             left.staying[rule.dataset] = view.chained
         else:
@@ -173,7 +174,7 @@ class FreeAtOrigin:
         enough = not waiting and view.locks_ok >= files * view.copies
         return view.state is RuleState.OK and enough and view.rse_expression in self._fixed
 
-    def _keep(self, rule: RuleRecord, why: str) -> None:
+    def _keep(self, rule: RuleRecord, why: str, left: AtOrigin) -> None:
         """What was asked for before is asked for again later, after its proof."""
         files = list(self._journal.ledger.files(dataset=rule.dataset, sources=FREEING))
         try:
@@ -182,8 +183,11 @@ class FreeAtOrigin:
             # It has ended meanwhile.
             gone = RuleGone(at=self._journal.clock.now(), rule_id=rule.rule_id)
             self._journal.tell([gone])
-            return
-        self._tell_kept(rule, files, why)
+        except REFUSALS as error:
+            # The next run asks for it again.
+            left.staying[rule.dataset] = f"{why}, but {error.message}"
+        else:
+            self._tell_kept(rule, files, why)
 
     def _tell_kept(self, rule: RuleRecord, files: Sequence[FileRecord], why: str) -> None:
         now = self._journal.clock.now()
@@ -220,21 +224,23 @@ class FreeAtOrigin:
         if record.dataset in left.staying:
             # One reason is enough.
             return
-        if (held := self._others(record.did, ())) is not None:
+        if (held := self._others(record.did)) is not None:
             left.staying[record.dataset] = held
         else:
             state = known.replicas[self._rse].state
             left.waiting[record.dataset] = f"Rucio has yet to remove {record.did} ({state})"
 
-    def _others(self, did: DID, ours: Sequence[str]) -> str | None:
-        """Which rule holds a file at the origin besides ours; None if there is none."""
-        for holder in self._catalogue.holders(did, self._rse):
-            if holder.rule_id not in ours:
-                return (
-                    f"rule {holder.rule_id} of account {holder.account} to "
-                    f"{holder.rse_expression} holds {did} at {self._rse}, too"
-                )
+    def _others(self, did: DID, but: Collection[str] = ()) -> str | None:
+        """Which rule holds a file at the origin besides some of ours; None if there is none."""
+        for holder in self._catalogue.holders(did, self._rse, but=but):
+            return self._held(did, holder)
         return None
+
+    def _held(self, did: DID, holder: Holder) -> str:
+        return (
+            f"rule {holder.rule_id} of account {holder.account} to {holder.rse_expression} "
+            f"holds {did} at {self._rse}, too"
+        )
 
     def _free(self, terms: OriginTerms, left: AtOrigin) -> None:
         """In the order in which they were found: the oldest datasets go first."""
@@ -300,7 +306,7 @@ class FreeAtOrigin:
         if here is None or promised is None:
             left.staying[dataset] = f"no rule of ours keeps its files at {self._rse}, or elsewhere"
             return 0
-        why = self._not_ours(here, files) or self._held_by_others(here, files)
+        why = self._not_ours(here, files) or self._held_by_others(here, rules, files)
         if why is not None:
             left.staying[dataset] = why
             return 0
@@ -326,12 +332,23 @@ class FreeAtOrigin:
             return f"it holds {len(strangers)} files that this campaign did not verify"
         return None
 
-    def _held_by_others(self, rule: RuleRecord, files: Sequence[FileRecord]) -> str | None:
+    def _held_by_others(
+        self, here: RuleRecord, rules: Sequence[RuleRecord], files: Sequence[FileRecord]
+    ) -> str | None:
         """Which other rule, of whichever account, keeps a file at the origin, too: ours would end
-        for nothing. One of the campaign's own may have found its replica there."""
+        for nothing. One of the campaign's own `rules` may have found its replica there."""
+        dids = {record.did for record in files}
+        for rule in rules:
+            # Ours hold all of the dataset: their locks are listed once, not for each file.
+            locks = self._catalogue.locks(rule.rule_id) if rule is not here else ()
+            for lock in locks:
+                if lock.rse == self._rse and lock.did in dids:
+                    holder = Holder(rule.rule_id, self._account, rule.rse_expression)
+                    return self._held(lock.did, holder)
+        ours = frozenset(rule.rule_id for rule in rules)
 
         def asked(record: FileRecord) -> str | None:
-            return self._others(record.did, (rule.rule_id,))
+            return self._others(record.did, ours)
 
         crew = self._journal.crew
         for batch in in_threads(files, asked, workers=self._workers, crew=crew):

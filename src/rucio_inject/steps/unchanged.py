@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from rucio_inject.domain.errors import NameRefused, UsageError
-from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.place import Place
 from rucio_inject.ports import Ledger, LeftOut, SourceFile
 
@@ -131,15 +131,24 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def refuse_other_upload(ledger: Ledger, upload_rse: str) -> None:
-    """UsageError if a file is under way, or was set aside under way, at another upload RSE: what
-    lies there would be off the record. Looks at all such files, and at no others; at none if the
-    RSE is the one that was chosen last."""
+    """UsageError if a file is under way, was set aside under way, or is about to be freed at
+    another upload RSE: what lies there would be off the record, and an end there would come
+    unwatched. Looks at all such files, and at no others; at none if the RSE is the one that was
+    chosen last."""
     if ledger.upload_rse == upload_rse:
         return
     for record in ledger.files({*UNDER_WAY, FileState.QUARANTINED}):
         state = record.failure.came_from if record.failure else record.state
-        if state in UNDER_WAY and record.upload_rse not in {None, upload_rse}:
-            raise changed("upload.rse", f"{record.upload_rse} for {record.did}", upload_rse)
+        if state in UNDER_WAY:
+            _refuse_another(record, upload_rse)
+    for record in ledger.files(sources={SourceCopy.FREEING}):
+        if record.in_place:
+            _refuse_another(record, upload_rse)
+
+
+def _refuse_another(record: FileRecord, upload_rse: str) -> None:
+    if record.upload_rse not in {None, upload_rse}:
+        raise changed("upload.rse", f"{record.upload_rse} for {record.did}", upload_rse)
 
 
 def changed(key: str, before: str, now: str) -> UsageError:

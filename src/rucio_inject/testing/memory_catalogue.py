@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from rucio_inject.domain.did import DID, DIDType
@@ -315,13 +315,13 @@ class MemoryCatalogue:
                 if lock.state is LockState.STUCK
             ]
 
-    def holders(self, did: DID, rse: str) -> Sequence[Holder]:
+    def holders(self, did: DID, rse: str, *, but: Collection[str] = ()) -> Sequence[Holder]:
         """See the port."""
         with self._lake.call("holders"):
             return [
                 Holder(rule_id, rule.account, rule.request.rse_expression)
                 for rule_id, rule in sorted(self._lake.rules.items())
-                if (did, rse) in rule.locks
+                if (did, rse) in rule.locks and rule_id not in but
             ]
 
     def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
@@ -340,6 +340,7 @@ class MemoryCatalogue:
         with self._lake.call("keep_rule"):
             rule = self._rule(rule_id)
             rule.expires_at = rule.child_rule_id = None
+            rule.purge = False
 
     def _rule(self, rule_id: str) -> LakeRule:
         if rule_id not in self._lake.rules:

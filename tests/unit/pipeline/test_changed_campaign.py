@@ -12,7 +12,7 @@ from tests.injection_world import World, telescope_files
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.errors import UsageError
-from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.steps.unchanged import refuse_other_upload
 from rucio_inject.testing.contracts.ledger import FILE, NOON, SIBLING, begun, found, life
 from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
@@ -213,9 +213,12 @@ class TestAnotherUploadRSE:
         ledger = self.ledger(*life(FILE), *(life(SIBLING)[:10]))
         asked: list[FileState] = []
 
-        def files(states: Collection[FileState]) -> Iterator[FileRecord]:
+        def files(
+            states: Collection[FileState] = (), sources: Collection[SourceCopy] = ()
+        ) -> Iterator[FileRecord]:
             asked.extend(states)
-            return ledger.files(states)
+            assert states or set(sources) == {SourceCopy.FREEING}
+            return ledger.files(states, sources=sources)
 
         spy: Any = SimpleNamespace(files=files, upload_rse="A")
         refuse_other_upload(spy, "B")

@@ -26,7 +26,7 @@ from tests.unit.pipeline.test_freed_at_origin import (
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import CatalogueRefused
+from rucio_inject.domain.errors import CatalogueRefused, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import LockState
@@ -111,9 +111,9 @@ class TestWhatEnds:
     ) -> None:
         real = MemoryCatalogue.holders
 
-        def holders(self: MemoryCatalogue, did: DID, rse: str) -> Any:
+        def holders(self: MemoryCatalogue, did: DID, rse: str, **but: Any) -> Any:
             give_end(kept, 600)
-            return real(self, did, rse)
+            return real(self, did, rse, **but)
 
         with monkeypatch.context() as patch:
             patch.setattr(MemoryCatalogue, "holders", holders)
@@ -365,3 +365,56 @@ def test_a_clock_that_was_put_back_makes_no_proof_young(
         patch.setattr(kept.clock, "now", lambda: now() - timedelta(hours=1))
         assert of_outcome(kept.run()) is ExitCode.CHECKSUM
     assert [r.source for r in kept.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+
+
+class TestAnEndThatIsToBeTakenBack:
+    """What stands against it is told, and nothing else happens to it."""
+
+    def test_it_purges_no_more(self, leaving: World) -> None:
+        leaving.changes["source"] = KEEPS
+        leaving.run()
+        assert {(r.expires_at, r.purge) for r in origin_rules(leaving)} == {(None, False)}
+
+    def test_rucio_may_refuse_that(self, leaving: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_: object) -> None:
+            raise CatalogueRefused("not today")
+
+        leaving.changes["source"] = KEEPS
+        with monkeypatch.context() as patch:
+            patch.setattr(leaving.catalogue, "keep_rule", refused)
+            outcome = leaving.run()
+        assert of_outcome(outcome) is ExitCode.FILES_FAILED
+        why = "the campaign frees nothing any more, but not today"
+        assert outcome.staying == dict.fromkeys((FIRST, SECOND), why)
+        assert sources(leaving) == {SourceCopy.FREEING}
+        leaving.run()
+        assert sources(leaving) == {SourceCopy.KEPT}
+
+    def test_no_other_origin_meanwhile(self, leaving: World) -> None:
+        """Nobody would look at what ends at the first one."""
+        leaving.lake.rses["LAPP-FAST"].bytes["memory://LAPP-FAST/raw/.keep"] = b""
+        leaving.changes["upload"] = {"rse": "LAPP-FAST"}
+        with pytest.raises(UsageError, match=rf"upload\.rse has changed .* {ORIGIN}"):
+            leaving.run()
+        assert {rule.request.rse_expression for rule in leaving.lake.rules.values()} == {
+            ORIGIN,
+            "PIC-DCACHE",
+        }
+
+
+def test_rules_of_ours_are_not_asked_about_for_each_file(
+    kept: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rucio would list all locks of each for each file of the dataset."""
+    asked: list[set[str]] = []
+    ours = {rule_id: rule.did for rule_id, rule in kept.lake.rules.items()}
+
+    def holders(*_: object, but: Any = ()) -> Any:
+        asked.append(set(but))
+        return []
+
+    monkeypatch.setattr(kept.catalogue, "holders", holders)
+    kept.run()
+    assert sources(kept) == {SourceCopy.FREEING}
+    of = {dataset: {r for r, did in ours.items() if did == dataset} for dataset in (FIRST, SECOND)}
+    assert asked == [of[FIRST], of[FIRST], of[SECOND]]

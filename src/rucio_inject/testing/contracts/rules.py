@@ -261,6 +261,8 @@ class RulesContract:
             held = world.catalogue.holders(file, rse)
             assert [holder.rule_id for holder in held] == sorted(rules)
             assert {holder.account for holder in held} == {world.account}
+            left = world.catalogue.holders(file, rse, but={here, there})
+            assert [holder.rule_id for holder in left] == sorted(rules - {here, there})
         assert list(world.catalogue.holders(world.name(), world.rse)) == []
 
     def test_an_ended_rule_takes_its_replicas_with_it(self, world: ContractWorld) -> None:
