@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from rucio_inject.domain.did import DID, DIDType
 from rucio_inject.domain.errors import CatalogueRefused, CatalogueUnavailable, SignInFailed
 from rucio_inject.domain.replica import ReplicaState
 from rucio_inject.domain.rule import RuleRequest
-from rucio_inject.ports import NewFile
+from rucio_inject.ports import NewFile, Space
 from rucio_inject.rucio.session import Session
 
 if TYPE_CHECKING:
@@ -291,3 +292,15 @@ def test_a_stuck_file_that_was_never_tried(server: FakeServer, catalogue: RucioC
     server.default = Answer.of({"rule_error": None, "transfers": [row]})
     (stuck,) = catalogue.stuck_files("rule")
     assert (stuck.did, stuck.reason, stuck.attempts) == (FILE, "no reason given", 0)
+
+
+def test_when_an_rse_was_told_of_its_room(server: FakeServer, catalogue: RucioCatalogue) -> None:
+    row = {"source": "storage", "used": 1, "free": 2, "total": 3}
+    told = {**row, "updated_at": "Sat, 28 Nov 2026 08:00:00 UTC"}
+    server.answers["/rses/RSE"] = Answer.of({"availability_write": True})
+    server.answers["/rses/RSE/usage"] = Answer.stream(told)
+    told_at = datetime(2026, 11, 28, 8, tzinfo=UTC)
+    assert catalogue.space("RSE") == Space("RSE", writable=True, free=2, total=3, told_at=told_at)
+    server.answers["/rses/RSE/usage"] = Answer.stream({**row, "updated_at": "yesterday"})
+    with pytest.raises(CatalogueUnavailable, match="makes no sense"):
+        catalogue.space("RSE")
