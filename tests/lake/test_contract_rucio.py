@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 
+from rucio_inject.clock import SystemClock
 from rucio_inject.lake.embedded import EmbeddedLake
+from rucio_inject.patience import Patience, patient
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.testing.contracts.catalogue import CatalogueContract
 from rucio_inject.testing.contracts.storage import StorageContract
@@ -61,7 +63,9 @@ def world(
     def link(parent: str, child: str) -> None:
         official_client("root").update_replication_rule(parent, {"child_rule_id": child})
 
-    catalogue: RucioCatalogue = RucioCatalogue(session)
+    # As every run asks it: two of Rucio's own processes may meet in its database.
+    patience, clock = Patience(attempts=3, longest=2.0), SystemClock()
+    catalogue: RucioCatalogue = patient(RucioCatalogue(session), patience, clock, lambda _: None)
     storage: RucioStorage = RucioStorage(session)
     return ContractWorld(
         catalogue=catalogue,
