@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.injection_world import MOCK, World
 
@@ -133,6 +133,7 @@ def everything(ledger: Ledger) -> tuple[object, ...]:
     pauses=st.lists(st.integers(0, 20), min_size=5, max_size=5),
     subruns=st.integers(1, 2),
 )
+@example(crashes=[88, 16], stops=[], pauses=[5, 0, 0, 0, 0], subruns=2)
 def test_nothing_is_lost_wherever_it_ends(
     crashes: list[int], stops: list[int], pauses: list[int], subruns: int
 ) -> None:

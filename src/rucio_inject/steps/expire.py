@@ -80,10 +80,11 @@ class EndRules:
             unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]
             ready = [r for r in inside if r.state is FileState.VERIFIED]
             not_ours = self._not_ours(dataset, inside)
-            if unproved:
-                kept[dataset] = f"{len(unproved)} of its {len(inside)} files are not verified"
-            elif ready and not_ours:
+            if (unproved or ready) and not_ours:
+                # First what will not change by itself.
                 kept[dataset] = not_ours
+            elif unproved:
+                kept[dataset] = f"{len(unproved)} of its {len(inside)} files are not verified"
             elif ready and dataset in chained:
                 kept[dataset] = f"{chained[dataset]}: {UNLINK}"
             elif ready and (reason := self._strangers(dataset, inside)):
@@ -185,6 +186,8 @@ class ConfirmGone:
                 break
             pace.wait()
         if not self._expiring():
+            # An earlier run may have been killed between the last file's end and its rules'.
+            self._look_at_rules()
             self._end_collections(pace)
         return endless
 
