@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from rucio_inject.assembly import make_pipeline, make_plan, make_sampler
+from rucio_inject.assembly import Assembly, make_plan, make_sampler
 from rucio_inject.campaign.own_folder import own_folder, refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign, FolderSource, RseSource
 from rucio_inject.domain.errors import NothingToInject, UsageError
@@ -221,9 +221,9 @@ class Injector:
         Can be repeated at will: what is done is not done again.
         """
         own_folder(self.folders.output, self._campaign.campaign)
-        pipeline = make_pipeline(
+        pipeline = Assembly(
             self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
-        )
+        ).pipeline()
         # Counts that fail are left out: nobody waits for them.
         sampler = make_sampler(
             self._campaign, self._hasty_ports, self.folders, lake, self._journal.mention

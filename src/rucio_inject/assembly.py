@@ -59,20 +59,9 @@ Bringing: TypeAlias = UploadFiles | TakeAsTheyLie
 """What sees to it that the upload RSE holds a file."""
 
 
-def make_pipeline(
-    campaign: Campaign,
-    ports: Ports,
-    folders: Folders,
-    journal: Journal,
-    lake: Lake,
-    cycle: int,
-) -> Pipeline:
-    """Every step of a campaign's cycle, on a lake that has been surveyed."""
-    return _Assembly(campaign, ports, folders, journal, lake, cycle).pipeline()
-
-
-class _Assembly:
-    """The steps of one campaign. What several of them need is made once."""
+class Assembly:
+    """The steps of a campaign's cycle, on a lake that has been surveyed. What several of them need
+    is made once."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import rucio_ports
 from rucio_inject.ledger.empty import EmptyLedger
 from rucio_inject.ledger.look import is_begun, looking
-from rucio_inject.plan import Fate, Plan, PlannedRSE, ToMake
+from rucio_inject.plan import Fate, Plan, PlannedFiles, PlannedRSE, ToMake
 from rucio_inject.ports import Clock, Ledger
 from rucio_inject.readings.overview import lease_of
 from rucio_inject.rucio.session import SignIn
@@ -250,23 +250,7 @@ def as_json(
             for attribute in plan.attributes
         ],
         "room": {rse.quota.rse: _room_object(rse) for rse in plan.rses},
-        "files": {
-            str(fate): {"files": files.count[fate], "bytes": files.bytes[fate]} for fate in Fate
-        },
-        "on_record_left": {str(state): count for state, count in files.left.items()},
-        "compared_by_size": files.by_size,
-        "size_not_known": files.unsized,
-        "skipped": {
-            "names": files.skipped,
-            "first": [{"path": s.path, "reason": s.reason} for s in files.skips],
-        },
-        "set_aside": {
-            "by_code": dict(files.codes),
-            "first": [
-                {"did": str(a.did), "code": a.code, "reason": a.reason, "hint": a.hint}
-                for a in files.aside
-            ],
-        },
+        **_files_objects(files),
         "upload": {"files": files.brought.files, "bytes": files.brought.bytes},
         "transfers": {
             key: {"files": used.files, "bytes": used.bytes} for key, used in files.moves.items()
@@ -296,3 +280,26 @@ def _room_object(rse: PlannedRSE) -> dict[str, Any]:
 
 def _made_object(numbers: ToMake) -> dict[str, int]:
     return {"would_be_made": numbers.made, "there": numbers.there}
+
+
+def _files_objects(files: PlannedFiles) -> dict[str, Any]:
+    """What the files are to the run."""
+    return {
+        "files": {
+            str(fate): {"files": files.count[fate], "bytes": files.bytes[fate]} for fate in Fate
+        },
+        "on_record_left": {str(state): count for state, count in files.left.items()},
+        "compared_by_size": files.by_size,
+        "size_not_known": files.unsized,
+        "skipped": {
+            "names": files.skipped,
+            "first": [{"path": s.path, "reason": s.reason} for s in files.skips],
+        },
+        "set_aside": {
+            "by_code": dict(files.codes),
+            "first": [
+                {"did": str(a.did), "code": a.code, "reason": a.reason, "hint": a.hint}
+                for a in files.aside
+            ],
+        },
+    }
