@@ -37,7 +37,8 @@ from rucio_inject.whole_files import write_durably
 MEMBERS = ("postgres", "transfers", "server", "daemons")
 """The processes of a lake, in the order in which they start."""
 
-_READY_SECONDS = 60.0
+# On a machine that does other things meanwhile it takes minutes; one that ended is told at once.
+_READY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +290,13 @@ class BringUp:
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
         member = self._state.members[name]
-        wait_until(
+        # It is not asked once more: what has answered may be too busy to do it again at once.
+        settled = wait_until(
             lambda: ready() or not process.is_alive(member),
             clock=self._clock,
             seconds=_READY_SECONDS,
         )
-        if process.is_alive(member) and ready():
+        if settled and process.is_alive(member):
             return
         log = self._paths.log(name)
         raise LakeError(

@@ -31,7 +31,8 @@ from rucio_inject.lake.sockets import HOST, accepts, answers
 from rucio_inject.lake.state import LakeState, load_state, save_state
 from rucio_inject.ports import Clock
 
-_LOCK_SECONDS = 60.0
+# As long as the start of another command may take on a busy machine.
+_LOCK_SECONDS = 300.0
 _TERM = ((signal.SIGTERM, 6.0), (signal.SIGKILL, 5.0))
 
 

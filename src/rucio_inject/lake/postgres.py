@@ -140,14 +140,14 @@ class Cluster:
             )
         )
 
-    def await_ready(self, member: Member, clock: Clock, seconds: float = 60) -> None:
+    def await_ready(self, member: Member, clock: Clock, seconds: float = 300) -> None:
         """Wait until the server takes connections. LakeError with its log when it does not."""
-        wait_until(
+        settled = wait_until(
             lambda: self._is_ready(member) or not process.is_alive(member),
             clock=clock,
             seconds=seconds,
         )
-        if process.is_alive(member) and self._is_ready(member):
+        if settled and process.is_alive(member):
             return
         log = self.paths.log("postgres")
         raise LakeError(
@@ -171,6 +171,6 @@ class Cluster:
             [str(self.binaries.program(program)), *arguments],
             environment=self.environment,
             folder=self.paths.postgres,
-            seconds=120,
+            seconds=600,
             identity=self.identity,
         )

@@ -145,7 +145,7 @@ def _output_of(arguments: list[str]) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            timeout=20,
+            timeout=120,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -180,7 +180,7 @@ def _runs_as(binaries: Binaries, identity: Identity) -> bool:
                 [str(binaries.program(name)), "--version"],
                 environment={"PATH": os.defpath},
                 folder=Path("/"),
-                seconds=20,
+                seconds=120,
                 identity=identity,
             )
             for name in _PROGRAMS

@@ -92,7 +92,7 @@ class Programs:
         command = replace(command, environment=environ)
         self._finish(command, "the lake's content could not be put into it")
 
-    def _finish(self, command: Command, failure: str, seconds: float = 120) -> None:
+    def _finish(self, command: Command, failure: str, seconds: float = 600) -> None:
         try:
             answer = process.run(
                 command.arguments,

@@ -138,8 +138,8 @@ def test_the_tail_of_a_log(tmp_path: Path) -> None:
 
 
 def test_a_free_port_is_kept_and_a_taken_one_is_not() -> None:
-    with socket.create_server((sockets.HOST, 0)) as server:
-        taken = int(server.getsockname()[1])
+    taken = sockets.any_free()
+    with socket.create_server((sockets.HOST, taken)):
         assert sockets.choose(None, taken) != taken
         with pytest.raises(LakeError, match=str(taken)) as caught:
             sockets.choose(taken, None)
@@ -147,6 +147,18 @@ def test_a_free_port_is_kept_and_a_taken_one_is_not() -> None:
     assert sockets.choose(None, taken) == taken
     assert sockets.choose(taken, None) == taken
     assert sockets.choose(None, taken, but=[taken]) != taken
+
+
+@pytest.mark.parametrize("told", ["20000 60999", "1024 65535", None])
+def test_a_port_is_one_that_the_system_gives_nobody_where_there_are_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None
+) -> None:
+    given_out = tmp_path / "ip_local_port_range"
+    if told:
+        given_out.write_text(told)
+    monkeypatch.setattr(sockets, "_GIVEN_OUT", given_out)
+    ports = {sockets.any_free() for _ in range(20)}
+    assert all(10_000 <= port < 20_000 for port in ports) == (told == "20000 60999")
 
 
 def test_nobody_answers_on_a_free_port() -> None:
