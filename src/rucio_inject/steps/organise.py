@@ -258,52 +258,76 @@ class Organise:
     ) -> dict[DID, InjectError]:
         """Ask for rules, of which some may be there already (`live`); gives datasets that Rucio
         refused one to, and why."""
+        lacking = list(dict.fromkeys(chain.from_iterable(wanted.values())))
+        empty = [dataset for dataset in lacking if dataset in made]
+        # Of what may hold files Rucio evaluates each within the call.
+        filled = [[dataset] for dataset in lacking if dataset not in made]
         refused: dict[DID, InjectError] = {}
+        for some in (*batches(empty, RULED_AT_ONCE), *filled):
+            self._journal.clock.check()
+            asks = {
+                request: [dataset for dataset in datasets if dataset in some]
+                for request, datasets in wanted.items()
+            }
+            refused |= self._ask_for(asks, live)
+        return refused
+
+    def _ask_for(
+        self,
+        asks: Mapping[RuleRequest, Sequence[DID]],
+        live: Collection[tuple[DID, str, int]],
+    ) -> dict[DID, InjectError]:
+        """Ask for all rules of a few datasets. The disk is waited for once before and once after:
+        no file of theirs can be registered until they have them."""
+        theirs = self._theirs(asks, live)
+        refused: dict[DID, InjectError] = {}
+        answers: list[Fact] = []
+        now = self._journal.clock.now
+
+        def ask(request: RuleRequest, datasets: Sequence[DID]) -> None:
+            rules = self._catalogue.add_rules(datasets, request, self._account)
+            answers.extend(
+                RuleMade(
+                    at=now(),
+                    dataset=dataset,
+                    rule_id=rule_id,
+                    request=request,
+                    adopted=(dataset, request) in theirs,
+                )
+                for dataset, rule_id in rules.items()
+            )
 
         def refuse(request: RuleRequest, dataset: DID, error: InjectError) -> None:
             refused[dataset] = error
-            now, why = self._journal.clock.now(), error.message
-            told = RuleRefused(at=now, dataset=dataset, request=request, reason=why)
-            self._journal.tell([told])
+            told = RuleRefused(at=now(), dataset=dataset, request=request, reason=error.message)
+            answers.append(told)
 
-        for request, datasets in wanted.items():
-            empty = [dataset for dataset in datasets if dataset in made]
-            # Of what may hold files Rucio evaluates each within the call.
-            filled = [[dataset] for dataset in datasets if dataset not in made]
-            for some in (*batches(empty, RULED_AT_ONCE), *filled):
-                self._journal.clock.check()
-                ask = partial(self._ask_once, request, live)
-                divided(some, ask, partial(refuse, request))
-        return refused
-
-    def _ask_once(
-        self,
-        request: RuleRequest,
-        live: Collection[tuple[DID, str, int]],
-        datasets: Sequence[DID],
-    ) -> None:
-        ledger, now = self._journal.ledger, self._journal.clock.now
-        # One that an earlier run asked for, and was killed before the answer, is ours. What others
-        # made is never on record as asked for: a crash would make it ours.
-        theirs = {
-            dataset
-            for dataset in datasets
-            if (dataset, request.rse_expression, request.copies) in live
-            and not ledger.asked_for(dataset, request.rse_expression)
-        }
         self._journal.tell(
             RuleAsked(at=now(), dataset=dataset, request=request)
+            for request, datasets in asks.items()
             for dataset in datasets
-            if dataset not in theirs
+            if (dataset, request) not in theirs
         )
-        rules = self._catalogue.add_rules(datasets, request, self._account)
-        self._journal.tell(
-            RuleMade(
-                at=now(),
-                dataset=dataset,
-                rule_id=rule_id,
-                request=request,
-                adopted=dataset in theirs,
-            )
-            for dataset, rule_id in rules.items()
-        )
+        try:
+            for request, datasets in asks.items():
+                divided(datasets, partial(ask, request), partial(refuse, request))
+        finally:
+            # Also what was answered before Rucio went away.
+            self._journal.tell(answers)
+        return refused
+
+    def _theirs(
+        self,
+        asks: Mapping[RuleRequest, Sequence[DID]],
+        live: Collection[tuple[DID, str, int]],
+    ) -> set[tuple[DID, RuleRequest]]:
+        """Those that somebody else made. One that an earlier run asked for, and was killed before
+        the answer, is ours; what others made is never on record as asked for: a crash would make
+        it ours."""
+        return {
+            (dataset, request)
+            for request, datasets in asks.items()
+            for dataset in datasets
+            if (dataset, request.rse_expression, request.copies) in live
+            and not self._journal.ledger.asked_for(dataset, request.rse_expression)
+        }
