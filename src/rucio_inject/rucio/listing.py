@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,17 @@ def walk(folder: str) -> Iterator[tuple[str, int]]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    for place, _, names in os.walk(folder, onerror=_unless_gone):
-        for name in names:
-            path = f"{place}/{name}"
-            try:
-                yield path, os.lstat(path)
-            except FileNotFoundError:
-                continue
+    """Folders are asked what is in them by their own names for it: `os.walk` takes half as long
+    again, and an RSE may have a million files. Links to folders are not followed."""
+    folders = [folder]
+    while folders:
+        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not (entry.is_symlink() and Path(entry.path).is_dir()):
+                    with suppress(FileNotFoundError):
+                        yield entry.path, entry.stat(follow_symlinks=False)
 
 
 def scope_place(protocol: Any, scope: str) -> tuple[str, int] | None:
@@ -147,8 +152,3 @@ def _did(scope: str, name: str, names: re.Pattern[str]) -> DID | None:
 def _pfn(protocol: Any, did: DID) -> str:
     (pfn,) = protocol.lfns2pfns({"scope": did.scope, "name": did.name}).values()
     return str(pfn)
-
-
-def _unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +16,7 @@ from tests.unit.rucio.test_storage import StubSession, settings_of
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import StorageRefused, StorageUnavailable
 from rucio_inject.domain.names import name_pattern
+from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import StoredFile
 from rucio_inject.rucio.session import Session
 
@@ -115,18 +119,42 @@ def test_a_storage_that_is_not_mounted_is_not_empty(pool: Path) -> None:
         storage.stat("RSE", f"file://localhost:0{pool}/scope/file")
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """What a folder that may be read and not entered tells of what is in it."""
+
+    path: str
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return False
+
+    def is_symlink(self) -> bool:
+        return False
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+
 def test_a_part_that_cannot_be_looked_into_is_told(
     pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = storage_of(settings_of(pool))
     stored(storage, tmp_path)
 
-    def forbidden(path: object) -> object:
-        raise PermissionError(13, "Permission denied")
+    def forbidden(folder: str) -> AbstractContextManager[list[Unreadable]]:
+        return nullcontext([Unreadable(f"{folder}/file")])
 
-    monkeypatch.setattr("os.lstat", forbidden)
+    monkeypatch.setattr("os.scandir", forbidden)
     with pytest.raises(StorageRefused, match="cannot list scope at RSE: Permission denied"):
         listed(storage)
+
+
+def test_links_to_folders_are_not_followed(pool: Path, tmp_path: Path) -> None:
+    storage = storage_of(settings_of(pool))
+    stored(storage, tmp_path)
+    (pool / "elsewhere").symlink_to(tmp_path)
+    (pool / "around").symlink_to(pool / "around")
+    assert storage.count("RSE") == Usage(2, 5 + len(str(pool / "around")))
 
 
 def test_a_folder_is_no_file(pool: Path) -> None:
