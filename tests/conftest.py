@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.lake.campaigns import Bench
+    from tests.ledger_databases import Server
 
     from rucio_inject.lake.embedded import EmbeddedLake
 
@@ -20,3 +22,13 @@ def bench(running_lake: EmbeddedLake, tmp_path: Path) -> Bench:
     from tests.lake.campaigns import Bench
 
     return Bench(tmp_path, running_lake)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """One PostgreSQL for all ledgers of a worker's tests."""
+    # Late: most tests need none.
+    from tests.ledger_databases import postgresql
+
+    with postgresql() as server:
+        yield server

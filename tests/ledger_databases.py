@@ -1,6 +1,7 @@
 """Databases for tests of the ledger: a file, and a database on a private PostgreSQL server.
 
-A test module imports the fixtures that it needs. A PostgreSQL that is not there is a failure.
+A test module imports the fixtures that it needs; the server's is everybody's, so that there is one
+for all modules. A PostgreSQL that is not there is a failure.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from sqlalchemy import text
+from tests import in_memory
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.lake import process
@@ -33,9 +36,6 @@ from rucio_inject.testing.fake_clock import FakeClock
 PASSWORD = "s3cret-of-the-test"
 """Of the role `locked`, the only one that the server asks for one."""
 
-# In memory where there is such a place: these tests cut no power.
-_QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
-
 KINDS = ("sqlite", "postgresql")
 Location = str | Path
 
@@ -45,16 +45,16 @@ class Server:
     """A PostgreSQL server that listens in a folder, and nowhere else."""
 
     socket: Path
+    owner: psycopg.Connection
     numbers: Iterator[int]
 
     def url(self, user: str = ROLE, database: str = "postgres") -> str:
         """What a campaign file would name."""
-        return f"postgresql://{user}@/{database}?host={quote(str(self.socket))}"
+        return _url(self.socket, user, database)
 
     def execute(self, statement: str) -> None:
         """Do something as the server's owner."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement.encode())
+        self.owner.execute(statement.encode())
 
     def new_place(self) -> str:
         """The URL of a new and empty schema: made a hundred times faster than a database is."""
@@ -63,11 +63,15 @@ class Server:
         return f"{self.url()}&options=-csearch_path={name}"
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[Server]:
-    """One server for all tests of a worker; stopped and deleted at its end."""
+def _url(socket: Path, user: str = ROLE, database: str = "postgres") -> str:
+    return f"postgresql://{user}@/{database}?host={quote(str(socket))}"
+
+
+@contextmanager
+def postgresql() -> Iterator[Server]:
+    """A server, stopped and deleted at the end."""
     # Short, as a socket's path must be, and open to `nobody`, as whom it runs when we are root.
-    root = Path(tempfile.mkdtemp(prefix="ri-ledger-", dir=_QUICK))
+    root = Path(tempfile.mkdtemp(prefix="ri-ledger-", dir=in_memory.PLACE))
     root.chmod(0o711)
     paths = LakePaths(root)
     identity = database_identity()
@@ -79,13 +83,16 @@ def postgresql_server() -> Iterator[Server]:
     cluster.initialise(durable=False)
     rules = paths.postgres_data / "pg_hba.conf"
     rules.write_text("local all locked scram-sha-256\nlocal all all trust\n")
+    with (paths.postgres_data / "postgresql.conf").open("a") as settings:
+        # A lake's server looks every other second whether a table has grown; these live for less.
+        settings.write("autovacuum = off\n")
     socket = cluster.socket_folder(None)
     member = cluster.start(socket, durable=False)
     try:
         cluster.await_ready(member, SystemClock())
-        server = Server(socket, itertools.count())
-        server.execute(f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'")
-        yield server
+        with psycopg.connect(_url(socket), autocommit=True) as owner:
+            owner.execute(f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'".encode())
+            yield Server(socket, owner, itertools.count())
     finally:
         process.stop([member], ((signal.SIGQUIT, 10.0), *STOP_SIGNALS), SystemClock())
         shutil.rmtree(root)
@@ -98,8 +105,8 @@ def location(request: pytest.FixtureRequest) -> Iterator[Location]:
         server: Server = request.getfixturevalue("postgresql_server")
         yield server.new_place()
         return
-    with tempfile.TemporaryDirectory(prefix="ri-ledger-", dir=_QUICK) as folder:
-        yield Path(folder, "magic.db")
+    with in_memory.quick_folder() as folder:
+        yield folder / "magic.db"
 
 
 def as_first_schema(database: Database) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.ledger_databases import Location, clock, location, postgresql_server
+from tests.ledger_databases import Location, clock, location
 
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.testing.contracts.ledger import LedgerContract, OpenLedger
 from rucio_inject.testing.contracts.ledger_queries import LedgerQueriesContract
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "location", "postgresql_server"]
+__all__ = ["clock", "location"]
 
 
 @pytest.fixture

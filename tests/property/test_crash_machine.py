@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.in_memory import quick_folder
 from tests.injection_world import HOLDERS, MOCK, NAMES, SCOPE, telescope_files
 from tests.property.machine_judge import AtOnce, Judge, WatchedWorld
 from tests.property.machine_others import OWNERS, SITES, SPOILERS, Action, Others
-from tests.property.test_lifecycle import quick_folder
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError, LedgerError, NothingToInject

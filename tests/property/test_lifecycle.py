@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.in_memory import quick_folder
 from tests.injection_world import MOCK, World
 
 from rucio_inject.campaign.units import parse_duration, parse_size
@@ -154,11 +150,3 @@ def test_nothing_is_lost_wherever_it_ends(
                 world.clock.advance(1)
         world.run_to_the_end()
         world.assert_all_is_gone()
-
-
-@contextmanager
-def quick_folder() -> Iterator[Path]:
-    """A folder in memory, where there is one, without waiting for a disk."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with TemporaryDirectory(dir=memory, prefix="inject-") as folder, patch("os.fsync"):
-        yield Path(folder)

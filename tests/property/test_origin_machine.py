@@ -16,11 +16,11 @@ from unittest.mock import patch
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.in_memory import quick_folder
 from tests.injection_world import HOLDERS, NAMES, SCOPE, World
 from tests.property.machine_judge import AtOnce, Judge, WatchedWorld
 from tests.property.machine_others import SITES, Others
 from tests.property.test_crash_machine import EXAMPLES, NUMBERS, SETTINGS
-from tests.property.test_lifecycle import quick_folder
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID

@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.in_memory import quick_folder
 from tests.injection_world import SCOPE, World
 from tests.property.machine_judge import AtOnce
-from tests.property.test_lifecycle import quick_folder
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import SourceCopy

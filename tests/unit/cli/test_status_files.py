@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.ledger_databases import Location, location, postgresql_server
+from tests.ledger_databases import Location, location
 
 from rucio_inject.cli import status
 from rucio_inject.cli.ledger_look import relocated
@@ -45,7 +45,7 @@ from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.words.facts import subject, told
 
-__all__ = ["location", "postgresql_server"]
+__all__ = ["location"]
 
 CAMPAIGN = """\
 campaign: magic

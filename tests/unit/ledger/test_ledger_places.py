@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.ledger_databases import Location, Server, location, postgresql_server
+from tests.ledger_databases import Location, Server, location
 
 from rucio_inject.cli.ledger_look import relocated
 from rucio_inject.cli.main import cli
@@ -24,7 +24,7 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.testing.contracts.ledger import FILE, NOON, SIBLING, begun, found, life
 from rucio_inject.testing.contracts.world import measured
 
-__all__ = ["location", "postgresql_server"]
+__all__ = ["location"]
 
 CAMPAIGN = """\
 campaign: magic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.ledger_databases import Location, clock, location, postgresql_server
+from tests.ledger_databases import Location, clock, location
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -26,7 +26,7 @@ from rucio_inject.testing.contracts.ledger import (
 )
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "location", "postgresql_server"]
+__all__ = ["clock", "location"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from tests.ledger_databases import PASSWORD, Server, clock, postgresql_server
+from tests.ledger_databases import PASSWORD, Server, clock
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
@@ -27,7 +27,7 @@ from rucio_inject.ledger.sqlite_file import journal_mode, on_network, wal_is_sou
 from rucio_inject.testing.contracts.ledger import FILE, begun, found
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "postgresql_server"]
+__all__ = ["clock"]
 
 pytestmark = pytest.mark.xdist_group("ledger")
 MANY = [found(DID("magic", f"{number:04}")) for number in range(1000)]

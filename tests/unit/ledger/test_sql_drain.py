@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from tests.injection_world import campaign_keys
-from tests.ledger_databases import Location, clock, location, open_database, postgresql_server
+from tests.ledger_databases import Location, clock, location, open_database
 
 from rucio_inject.cli.main import main
 from rucio_inject.domain.errors import LedgerError
@@ -19,7 +19,7 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.testing.contracts.ledger import FILE, NOON, begun, found, life
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "location", "open_database", "postgresql_server"]
+__all__ = ["clock", "location", "open_database"]
 
 ON = DrainOrdered(at=NOON, on=True, by="me on here", reason="new disks")
 OFF = DrainOrdered(at=NOON, on=False, by="you on there")

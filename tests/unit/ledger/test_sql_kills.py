@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.ledger_databases import Location, clock, location, postgresql_server
+from tests.ledger_databases import Location, clock, location
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileState
@@ -22,7 +22,9 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.testing.contracts.ledger import begun
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "location", "postgresql_server"]
+__all__ = ["clock", "location"]
+
+pytestmark = pytest.mark.usefixtures("real_migrations")
 
 KILLS = 4
 BATCH = 300

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select, update
-from tests.ledger_databases import Location, clock, location, open_database, postgresql_server
+from tests.ledger_databases import Location, clock, location, open_database
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -27,7 +27,7 @@ from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_ledger import MemoryLedger, Shelf
 
-__all__ = ["clock", "location", "open_database", "postgresql_server"]
+__all__ = ["clock", "location", "open_database"]
 
 DIDS = [DID("magic", f"{number}.root") for number in range(5)]
 RETRIED: list[f.Fact] = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
-from tests.ledger_databases import Location, clock, location, open_database, postgresql_server
+from tests.ledger_databases import Location, clock, location, open_database
 
 from rucio_inject.domain.errors import Interrupted, LedgerError
 from rucio_inject.domain.injection import FileState
@@ -26,7 +26,7 @@ from rucio_inject.ledger.tables import leases
 from rucio_inject.testing.contracts.ledger import FILE, SIBLING, begun, found, life
 from rucio_inject.testing.fake_clock import START, FakeClock
 
-__all__ = ["clock", "location", "open_database", "postgresql_server"]
+__all__ = ["clock", "location", "open_database"]
 
 Change = Callable[..., None]
 

@@ -11,7 +11,7 @@ from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from tests.ledger_databases import Location, clock, location, open_database, postgresql_server
+from tests.ledger_databases import Location, clock, location, open_database
 
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.ledger import versions
@@ -21,7 +21,9 @@ from rucio_inject.ledger.tables import SCHEMA, VERSION_TABLE, metadata
 from rucio_inject.testing.contracts.ledger import FILE, begun, found
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "location", "open_database", "postgresql_server"]
+__all__ = ["clock", "location", "open_database"]
+
+pytestmark = pytest.mark.usefixtures("real_migrations")
 
 OpenDatabase = Callable[[Location], Database]
 

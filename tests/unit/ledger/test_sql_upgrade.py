@@ -15,7 +15,6 @@ from tests.ledger_databases import (
     clock,
     location,
     open_database,
-    postgresql_server,
 )
 
 from rucio_inject.domain.did import DID
@@ -33,7 +32,9 @@ from rucio_inject.testing.contracts.ledger import FILE, SIBLING, begun, found
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.scenes import Scene
 
-__all__ = ["clock", "location", "open_database", "postgresql_server"]
+__all__ = ["clock", "location", "open_database"]
+
+pytestmark = pytest.mark.usefixtures("real_migrations")
 
 NEXT = '''"""Another schema."""
 

@@ -23,16 +23,16 @@ def undisturbed(folder: Path) -> World:
     return world
 
 
-def test_the_numbers_cover_a_whole_run(memory_path: Path) -> None:
-    world = undisturbed(memory_path)
+def test_the_numbers_cover_a_whole_run(tmp_path: Path) -> None:
+    world = undisturbed(tmp_path)
     assert world.clock.checks <= CHECKS
     assert world.lake.calls <= CALLS
 
 
 @pytest.mark.parametrize("first", range(0, CHECKS, 15))
-def test_stopped_at_any_check(memory_path: Path, first: int) -> None:
+def test_stopped_at_any_check(tmp_path: Path, first: int) -> None:
     for checks in range(first, first + 15):
-        world = World(memory_path / str(checks))
+        world = World(tmp_path / str(checks))
         world.clock.stop_after_checks(checks)
         stopped = False
         try:
@@ -46,8 +46,8 @@ def test_stopped_at_any_check(memory_path: Path, first: int) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_stopped_again_and_again(memory_path: Path, step: int) -> None:
-    world = World(memory_path, {"source": {**MOCK, "runs": 2, "subruns": 1}})
+def test_stopped_again_and_again(tmp_path: Path, step: int) -> None:
+    world = World(tmp_path, {"source": {**MOCK, "runs": 2, "subruns": 1}})
     allowed = 0
     while True:
         allowed += step
@@ -64,20 +64,20 @@ def test_stopped_again_and_again(memory_path: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize("first", range(1, CALLS, 25))
-def test_killed_after_any_call(memory_path: Path, first: int) -> None:
+def test_killed_after_any_call(tmp_path: Path, first: int) -> None:
     """After a call's effect and before it is on record; after a record and before the next."""
     for number in range(first, first + 25):
-        world = World(memory_path / str(number))
+        world = World(tmp_path / str(number))
         killed_after(world, number)
         world.run_to_the_end()
         world.assert_all_is_gone()
 
 
 @pytest.mark.parametrize("first", range(60, CALLS, 33))
-def test_killed_and_back_after_the_lifetime(memory_path: Path, first: int) -> None:
+def test_killed_and_back_after_the_lifetime(tmp_path: Path, first: int) -> None:
     """Rules end by themselves while nobody watches."""
     for number in range(first, first + 33, 3):
-        world = World(memory_path / str(number))
+        world = World(tmp_path / str(number))
         killed_after(world, number)
         for _ in range(8):
             world.clock.advance(10)
@@ -86,9 +86,9 @@ def test_killed_and_back_after_the_lifetime(memory_path: Path, first: int) -> No
 
 
 @pytest.mark.parametrize("rules", [1, 2, 3, 4])
-def test_killed_between_rules_that_are_to_end(memory_path: Path, rules: int) -> None:
+def test_killed_between_rules_that_are_to_end(tmp_path: Path, rules: int) -> None:
     """What is on its way to its end is not brought back: that would be a transfer for nothing."""
-    world = World(memory_path)
+    world = World(tmp_path)
     world.lake.crash_after(rules, "end_rule")
     with pytest.raises(Crash):
         world.run()
@@ -112,9 +112,9 @@ def killed_after(world: World, number: int) -> None:
 
 
 @pytest.mark.parametrize("first", [40, 60])
-def test_killed_while_real_files_are_freed(memory_path: Path, first: int) -> None:
+def test_killed_while_real_files_are_freed(tmp_path: Path, first: int) -> None:
     for number in range(first, first + 20):
-        world = World(memory_path / str(number), {"end": None})
+        world = World(tmp_path / str(number), {"end": None})
         inbox = world.folder / "inbox"
         telescope_files(inbox, NAMES[:2])
         world.changes["source"] = {"kind": "directory", "path": str(inbox), "free": True}
@@ -126,8 +126,8 @@ def test_killed_while_real_files_are_freed(memory_path: Path, first: int) -> Non
         assert world.broken() == []
 
 
-def test_a_catalogue_that_goes_away_in_the_middle(memory_path: Path) -> None:
-    world = World(memory_path)
+def test_a_catalogue_that_goes_away_in_the_middle(tmp_path: Path) -> None:
+    world = World(tmp_path)
     passes = 0
 
     def down_for_a_while() -> None:
@@ -143,8 +143,8 @@ def test_a_catalogue_that_goes_away_in_the_middle(memory_path: Path) -> None:
     world.assert_all_is_gone()
 
 
-def test_a_resume_measures_nothing_again(memory_path: Path) -> None:
-    world = World(memory_path)
+def test_a_resume_measures_nothing_again(tmp_path: Path) -> None:
+    world = World(tmp_path)
     world.lake.rses["LAPP-FAST"].hangs = True
     world.run()
     world.lake.heal("LAPP-FAST")
@@ -155,9 +155,9 @@ def test_a_resume_measures_nothing_again(memory_path: Path) -> None:
     assert len(world.facts(f.RuleMade)) == 4
 
 
-def test_a_late_file_while_its_siblings_end(memory_path: Path) -> None:
+def test_a_late_file_while_its_siblings_end(tmp_path: Path) -> None:
     """Its rules are taken back for it; what the siblings still have then is not lost sight of."""
-    world = World(memory_path)
+    world = World(tmp_path)
     inbox = world.folder / "inbox"
     telescope_files(inbox, NAMES[:1])
     world.changes["source"] = {"kind": "directory", "path": str(inbox)}

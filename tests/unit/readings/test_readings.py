@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from tests.ledger_databases import Location, location, postgresql_server
+from tests.ledger_databases import Location, location
 from tests.unit.readings.made import NAME, looked_at, record
 
 from rucio_inject.clock import SystemClock
@@ -25,7 +25,7 @@ from rucio_inject.readings.search import Wanted, search
 from rucio_inject.readings.transfers import passage
 from rucio_inject.testing.scenes import START, STUCK_REASON, UPLOAD, Scene, month
 
-__all__ = ["location", "postgresql_server"]
+__all__ = ["location"]
 
 S = FileState
 HOUR = timedelta(hours=1)

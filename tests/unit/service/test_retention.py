@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from tests.ledger_databases import Location, clock, location, postgresql_server
+from tests.ledger_databases import Location, clock, location
 
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.domain import facts as f
@@ -25,7 +25,7 @@ from rucio_inject.service.retention import keep_to_retention
 from rucio_inject.testing.contracts.ledger import NIGHT, life
 from rucio_inject.testing.fake_clock import FakeClock
 
-__all__ = ["clock", "location", "postgresql_server"]
+__all__ = ["clock", "location"]
 
 Open = Callable[[], SqlLedger]
 
