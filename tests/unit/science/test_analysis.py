@@ -136,19 +136,22 @@ def damaged(path: Path, how: str) -> None:
             path.unlink()
 
 
-@pytest.mark.parametrize("how", ["cut off", "empty", "no ROOT file", "overwritten", "gone"])
-def test_a_damaged_file_is_named_and_does_not_stop_the_others(tmp_path: Path, how: str) -> None:
-    good, bad = tmp_path / "good.root", tmp_path / "bad.root"
+def test_damaged_files_are_named_and_do_not_stop_the_others(tmp_path: Path) -> None:
+    good = tmp_path / "good.root"
     write_melibea(good, seed=1)
-    write_melibea(bad, seed=2)
-    damaged(bad, how)
+    damages = ("cut off", "empty", "no ROOT file", "overwritten", "gone")
+    bad = [tmp_path / f"{how}.root" for how in damages]
+    for path in bad:
+        write_melibea(path, seed=2)
+        damaged(path, path.stem)
     alone = tally.tally_file(good)
-    result = analyse([bad, good], tmp_path / "physics.png")
-    assert [path for path, _ in result.failures] == [bad]
-    assert "bad.root" in result.failures[0][1]
+    result = analyse([*bad, good], tmp_path / "physics.png")
+    assert [path for path, _ in result.failures] == bad
+    assert all(path.name in reason for path, reason in result.failures)
     assert (result.files, result.events, result.n_on) == (1, 5_000, alone.n_on)
-    assert numbers(result.numbers)["failures"][0]["file"] == "bad.root"
-    assert "1 file could not be analysed" in result.headline
+    written = numbers(result.numbers)["failures"]
+    assert [failure["file"] for failure in written] == [path.name for path in bad]
+    assert "5 files could not be analysed" in result.headline
 
 
 def test_files_that_hold_something_else_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -167,6 +170,7 @@ def test_a_camera_of_another_size_is_refused_and_the_first_kept(tmp_path: Path) 
         root.mktree("Events", {tally.CHARGE: np.dtype(("f4", (577,)))})
         root["Events"].extend({tally.CHARGE: np.ones((3, 577), dtype="f4")})
     result = analyse([tmp_path / "y.root", tmp_path / "old.root"], tmp_path / "camera.png")
+    assert "1 file could not be analysed" in result.headline
     assert result.events == 5
     assert "577 pixels" in result.failures[0][1]
 

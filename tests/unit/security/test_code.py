@@ -10,6 +10,9 @@ import pytest
 
 import rucio_inject
 
+# On one worker, so that the code is parsed once.
+pytestmark = pytest.mark.xdist_group("code")
+
 ROOT = Path(rucio_inject.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Calls that run text, or make objects out of bytes.

@@ -184,6 +184,11 @@ def test_kubernetes_takes_the_manifest(tmp_path: Path, schedule: str) -> None:
     container = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "site/inject:1"
     assert container["command"][0] == "rucio-inject"
+
+
+def test_kubernetes_takes_no_key_that_it_does_not_know(tmp_path: Path) -> None:
+    exported = export(tmp_path, "1h", "--k8s", "--image", "site/inject:1")
+    manifest = YAML(typ="safe").load(exported.stdout)
     manifest["spec"]["concurencyPolicy"] = "Forbid"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(manifest, "1.31", strict=True)
