@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check faults soak bench format clean install
+# Python's bytecode is kept, whatever the environment says: tests start some hundred processes, and
+# each would compile all code anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test check types quick faults soak bench format clean install
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -18,9 +22,14 @@ test: $(VENV)/.dev  ## run all tests: unit, contract, property, and end to end o
 check: $(VENV)/.dev  ## format, lint, types, floors; unit, contract and property tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -q -n auto tests/unit tests/contract tests/property
+	@$(MAKE) --no-print-directory --jobs=2 types quick
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+quick: $(VENV)/.dev
+	$(BIN)/pytest -q -n auto --dist loadgroup tests/unit tests/contract tests/property
 
 faults: $(VENV)/.dev  ## kill, cut off and starve runs on a real lake, and prove that nothing is lost
 	$(BIN)/python -m tests.faults $(FAULTS)
