@@ -86,7 +86,7 @@ class Injector:
         self._ledger = ledger
         self._journal = Journal(ledger, onlookers, ports.clock)
         self._hasty_ports = ports
-        self._ports = patient_ports(ports, campaign, self._journal)
+        self._ports = patient_ports(ports, campaign, self._journal.mention)
         another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
         self._cycle = ledger.cycle + 1 if another else max(ledger.cycle, 1)
         self.folders = Folders(campaign.output_folder.absolute())
@@ -134,8 +134,6 @@ class Injector:
     def _surveyed(self) -> Lake:
         """What the campaign's words mean on the lake, if it can be run there."""
         refuse_folder_of_another(self.folders.output, self._campaign.campaign)
-        self._look_into_source()
-        self._refuse_changes()
         campaign = self._campaign
         # Who begins a run is told at once that Rucio is away.
         lake = survey(
@@ -145,6 +143,9 @@ class Injector:
             rules=rule_requests(campaign),
             attributes=campaign.rse_attributes,
         )
+        # After the RSEs: a source may lie at one.
+        self._look_into_source()
+        self._refuse_changes()
         refuse_characters(self._hasty_ports.catalogue, campaign.scope, campaign.naming.characters)
         ceiling(campaign, lake)
         self._look_at_room()

@@ -101,6 +101,19 @@ class Bench:
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
+    def command(self, name: str, keys: Mapping[str, Any], *options: str) -> Ran:
+        """Give another command the campaign."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rucio_inject", name, *options, str(self.write(keys))],
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
     def ledger(self, keys: Mapping[str, Any], what: str, *words: str) -> Ran:
         """Import into a campaign's ledger, or export it."""
         command = [sys.executable, "-m", "rucio_inject", "ledger", what, str(self.write(keys))]

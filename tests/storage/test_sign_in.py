@@ -85,8 +85,14 @@ def test_an_expired_proxy_ends_the_run_and_sets_no_file_aside(
         assert "set aside" not in ran.err
         # With a command that makes a new one it goes on by itself.
         renew = f"{sys.executable} -m rucio_inject lake proxy --folder {grid_lake.paths.root}"
-        again = bench.run({**keys, "sign_in": {"renew": renew}})
+        keys = {**keys, "sign_in": {"renew": renew}}
+        again = bench.run(keys)
         assert again.code == 0, again.err
+        for command in ("audit", "doctor"):
+            (grid_lake.paths.client_home("magic") / "token").unlink(missing_ok=True)
+            grid_lake.renew_proxy("magic", EXPIRED)
+            looked = bench.command(command, keys)
+            assert looked.code == 0, looked.out + looked.err
     finally:
         grid_lake.renew_proxy("magic", GOOD)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,14 @@ from rucio_inject.audit.world import Plan, World
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.ledger_look import campaign_argument, ledger_options, relocated
-from rucio_inject.cli.options import sign_in_options, with_password
+from rucio_inject.cli.options import enter_lake, lake_option, sign_in_options, with_password
 from rucio_inject.cli.output import fitted, legible, to_reader
 from rucio_inject.cli.progress import trouble
 from rucio_inject.clock import SystemClock
-from rucio_inject.domain.facts import CallRetried, Fact
-from rucio_inject.factory import rucio_ports
+from rucio_inject.domain.facts import Fact
+from rucio_inject.factory import patient_ports, rucio_ports
 from rucio_inject.ledger.sql_ledger import SqlLedger
-from rucio_inject.patience import Patience, patient
-from rucio_inject.ports import Catalogue, Ledger, Storage
+from rucio_inject.ports import Catalogue, Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.words.numbers import plural
 
@@ -57,7 +55,7 @@ class Audited:
 @click.command(epilog="Example: rucio-inject audit campaigns/magic.yaml")
 @campaign_argument
 @ledger_options
-@click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
+@lake_option
 @click.option("--fix", is_flag=True, help="Repair what can be repaired safely, after showing it.")
 @click.option(
     "--checksums",
@@ -90,8 +88,7 @@ def audit(
     """
     campaign = relocated(file, output)
     sign_in = with_password(sign_in.for_account(campaign.account))
-    if lake is not None:
-        _enter_lake(lake, sign_in.account)
+    enter_lake(lake, sign_in.account)
     clock = SystemClock()
     place = campaign.ledger_place
     name = campaign.campaign
@@ -133,20 +130,11 @@ def run_audit(
     return Audited(campaign, cycle, checksums, found, repaired, audit_.look())
 
 
-def _enter_lake(folder: Path, account: str | None) -> None:
-    """Point this process at an embedded lake, as `eval "$(rucio-inject lake env)"` would."""
-    # Late: an audit of a production Rucio needs no server side.
-    from rucio_inject.cli.lake import open_lake  # noqa: PLC0415
-
-    os.environ.update(open_lake(folder).environment(account))
-
-
 def _world(campaign: Campaign, sign_in: SignIn, ledger: Ledger, clock: SystemClock) -> World:
-    ports = rucio_ports(sign_in, clock, analyse=False, names=campaign.naming.allowed())
-    patience = Patience(campaign.retry.attempts, longest=campaign.retry.longest)
-    catalogue: Catalogue = patient(ports.catalogue, patience, clock, _mention)
-    storage: Storage = patient(ports.storage, patience, clock, _mention, by_rse=True)
-    return World(ledger, catalogue, storage, clock)
+    names, renewing = campaign.naming.allowed(), campaign.sign_in
+    ports = rucio_ports(sign_in, clock, analyse=False, renewing=renewing, names=names)
+    ports = patient_ports(ports, campaign, _mention)
+    return World(ledger, ports.catalogue, ports.storage, clock)
 
 
 def _plan(campaign: Campaign, catalogue: Catalogue, *, checksums: bool) -> Plan:
@@ -163,8 +151,8 @@ def _plan(campaign: Campaign, catalogue: Catalogue, *, checksums: bool) -> Plan:
 
 
 def _mention(fact: Fact) -> None:
-    if isinstance(fact, CallRetried):
-        click.echo(legible(f"{trouble(fact)}"), err=True)
+    if line := trouble(fact):
+        click.echo(legible(line), err=True)
 
 
 def _teller(clock: SystemClock) -> Callable[[str], None]:

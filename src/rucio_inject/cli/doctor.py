@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +15,7 @@ import click
 from rucio_inject.campaign.schema import Campaign, RseSource
 from rucio_inject.cli.exit_codes import ExitCode, of_error, worst
 from rucio_inject.cli.ledger_look import relocated
-from rucio_inject.cli.options import sign_in_options, with_password
+from rucio_inject.cli.options import enter_lake, lake_option, sign_in_options, with_password
 from rucio_inject.cli.output import legible, to_reader
 from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.clock import SystemClock
@@ -41,7 +40,7 @@ _WIDTH = 12
     "file", metavar="[CAMPAIGN]", required=False, type=click.Path(path_type=Path, readable=False)
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
-@click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
+@lake_option
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only what is not good.")
 @verbose_option
@@ -66,11 +65,7 @@ def doctor(
     """
     campaign = relocated(file, output) if file is not None else None
     sign_in = with_password(sign_in.for_account(campaign.account if campaign else None))
-    if lake is not None:
-        # Late: a production Rucio needs no server side.
-        from rucio_inject.cli.lake import open_lake  # noqa: PLC0415
-
-        os.environ.update(open_lake(lake).environment(sign_in.account))
+    enter_lake(lake, sign_in.account)
     findings: list[Finding] = []
     with TemporaryDirectory(prefix="rucio-inject-doctor-") as work, to_reader():
         for finding in _examined(campaign, sign_in, Path(work)):
@@ -87,7 +82,8 @@ def _examined(campaign: Campaign | None, sign_in: SignIn, work: Path) -> Iterato
     clock = SystemClock()
     yield from map(looked, _local(campaign))
     try:
-        health, catalogue, storage, routes = doctor_ports(sign_in, clock)
+        renewing = campaign.sign_in if campaign else None
+        health, catalogue, storage, routes = doctor_ports(sign_in, clock, renewing)
     except InjectError as error:
         yield bad("sign-in", sign_in.account or "", error)
         return

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -42,6 +43,21 @@ _SIGN_IN = (
     click.option("--oidc-scope", help="OIDC scope; the default is 'openid profile'."),
     click.option("-T", "--timeout", type=click.FloatRange(min=1), help="Seconds a call may take."),
 )
+
+
+lake_option = click.option(
+    "--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder."
+)
+
+
+def enter_lake(folder: Path | None, account: str | None) -> None:
+    """Point this process at the embedded lake of --lake, if it was given, as
+    `eval "$(rucio-inject lake env)"` would."""
+    if folder is not None:
+        # Late: a production Rucio needs no server side.
+        from rucio_inject.cli.lake import open_lake  # noqa: PLC0415
+
+        os.environ.update(open_lake(folder).environment(account))
 
 
 def with_password(sign_in: SignIn) -> SignIn:

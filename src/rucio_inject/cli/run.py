@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from rucio_inject.cli.kept import keep, keep_of_broken
 from rucio_inject.cli.ledger_look import campaign_argument, relocated
 from rucio_inject.cli.main import tell
 from rucio_inject.cli.news import News
-from rucio_inject.cli.options import sign_in_options, with_password
+from rucio_inject.cli.options import enter_lake, lake_option, sign_in_options, with_password
 from rucio_inject.cli.output import legible, to_nowhere
 from rucio_inject.cli.output_files import refuse_ledger
 from rucio_inject.cli.own_ledger import own_ledger
@@ -77,7 +76,7 @@ class Job:
 @click.command(epilog="Example: rucio-inject run --output out campaigns/magic.yaml")
 @campaign_argument
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
-@click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
+@lake_option
 @click.option("--new-cycle", is_flag=True, help="Begin another cycle if the last one has ended.")
 @click.option(
     "--wait",
@@ -144,8 +143,7 @@ def run(
         refuse_ledger(campaign.seed_ledger_path, campaign, "seed_ledger")
     sign_in = with_password(sign_in.for_account(campaign.account))
     campaign = campaign.model_copy(update={"account": sign_in.account})
-    if lake is not None:
-        _enter_lake(lake, sign_in.account)
+    enter_lake(lake, sign_in.account)
     if dry:
         # Late: a run does not pay for it.
         from rucio_inject.cli.dry_run import dry_run  # noqa: PLC0415
@@ -173,14 +171,6 @@ def _refuse_new_cycle(campaign: Campaign) -> None:
             f"--new-cycle is for mock files, and the source of {campaign.campaign} is a {kind}",
             hint="leave --new-cycle out: a run takes up whatever is new in the source",
         )
-
-
-def _enter_lake(folder: Path, account: str | None) -> None:
-    """Point this process at an embedded lake, as `eval "$(rucio-inject lake env)"` would."""
-    # Late: a run on a production Rucio needs no server side.
-    from rucio_inject.cli.lake import open_lake  # noqa: PLC0415
-
-    os.environ.update(open_lake(folder).environment(account))
 
 
 def _run(

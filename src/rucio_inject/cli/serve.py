@@ -20,7 +20,7 @@ from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.service_keys import place_parts
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.ledger_look import campaigns_argument, relocated
-from rucio_inject.cli.options import PASSWORD, sign_in_options, with_password
+from rucio_inject.cli.options import PASSWORD, lake_option, sign_in_options, with_password
 from rucio_inject.cli.output import legible
 from rucio_inject.cli.verbosity import verbose_option
 from rucio_inject.cli.web_options import page_options
@@ -42,7 +42,7 @@ _NAMES = {"account": "--account", "host": "--host"}
 @click.command(epilog="Example: rucio-inject serve campaigns/functional-test.yaml --port 8080")
 @campaigns_argument
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for all that is made.")
-@click.option("--lake", type=click.Path(path_type=Path), help="Use the embedded lake in a folder.")
+@lake_option
 @click.option(
     "--at-once",
     type=click.IntRange(1, 64),
