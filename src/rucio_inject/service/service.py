@@ -252,6 +252,8 @@ class Service:
             try:
                 changed = file.path.stat().st_mtime
             except OSError as error:
+                # When it is there again it is read, also if it is as old as it was.
+                file.changed = None
                 self._problem(file, f"{file.path} cannot be read: {error.strerror}")
                 continue
             if changed != file.changed:

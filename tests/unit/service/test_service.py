@@ -148,6 +148,20 @@ def test_a_bad_campaign_stops_no_other_and_is_taken_up_when_it_is_mended(scene: 
     assert list(scene.runs) == ["good", "bad"]
 
 
+def test_a_campaign_file_that_was_away_for_a_moment(scene: Scene) -> None:
+    file = scene.write("good")
+    service = scene.service(file)
+    scene.steps(service, 5)
+    scene.runs["good"][0][0].code = 0
+    away = file.rename(scene.folder / "away")
+    scene.steps(service, 15)
+    assert "cannot be read" in service.health().checks["good"]
+    # With the time of change that it had.
+    away.rename(file)
+    scene.steps(service, 15)
+    assert service.health().checks["good"] == "waiting"
+
+
 def test_a_campaign_that_is_spoilt_goes_on_as_it_was(scene: Scene) -> None:
     file = scene.write("good")
     service = scene.service(file)
