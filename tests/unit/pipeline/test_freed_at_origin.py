@@ -101,6 +101,13 @@ def assert_all_is_freed(world: World) -> None:
         assert set(world.lake.files[did].replicas) == set(HOLDERS) - {ORIGIN}
 
 
+def test_an_origin_that_is_no_rse(tmp_path: Path) -> None:
+    world = world_at_origin(tmp_path)
+    world.changes = {**world.changes, "upload": {"rse": "ORM-ORIGAMI"}}
+    with pytest.raises(UsageError, match=r"upload\.rse: .*ORM-ORIGAMI"):
+        world.run()
+
+
 def test_they_go_when_all_is_proved(world: World) -> None:
     outcome = going(world)
     assert of_outcome(outcome) is ExitCode.DONE
