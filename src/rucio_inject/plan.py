@@ -13,6 +13,7 @@ from rucio_inject.domain.facts import DrainOrdered, NameSkipped
 from rucio_inject.domain.injection import FileState
 from rucio_inject.domain.usage import Usage
 from rucio_inject.ports import AttributeValue, Identity, Quota, Space
+from rucio_inject.words.numbers import size
 
 LISTED = 1000
 """Files that a plan names one by one; of more it has the numbers only."""
@@ -171,7 +172,8 @@ class Plan:
             if rse in needs and not space.writable:
                 told.append(f"{rse} is blocked for writing")
             elif space.free is not None and needs.get(rse, 0) > space.free:
-                told.append(f"{rse} has {space.free} bytes free, and {needs[rse]} would go there")
+                free, need = size(space.free), size(needs[rse])
+                told.append(f"{rse} has {free} free, and {need} would go there")
         return tuple(told)
 
     def _to_each(self) -> Mapping[str, Usage]:

@@ -106,7 +106,7 @@ def test_a_dry_run_tells_what_the_run_does(bench: Bench, official_client: Offici
     assert files == {"new": 1, "set aside": 1, "done": 2}
     assert "size" in plan["set_aside"]["first"][0]["reason"]
     assert plan["room"]["PIC-INJECT"]["free"] == 5
-    assert plan["no_room"] == ["PIC-INJECT has 5 bytes free, and 11 would go there"]
+    assert plan["no_room"] == ["PIC-INJECT has 5 B free, and 11 B would go there"]
     # Rucio holds no account that is an administrator to a limit.
     assert plan["room"]["LAPP-FAST"]["quota"] is None
     assert (plan["rules"]["would_be_made"], plan["datasets"]["there"]) == (0, 1)

@@ -11,6 +11,7 @@ from rucio_inject.doctor.findings import Finding, Verdict, bad
 from rucio_inject.doctor.probe import Probe
 from rucio_inject.domain.errors import InjectError, NotPermitted, SignInFailed
 from rucio_inject.ports import Catalogue, Clock, Health
+from rucio_inject.words.numbers import size
 
 # Proofs of identity are good for some minutes around their time.
 SKEWED, TOO_SKEWED = timedelta(seconds=10), timedelta(minutes=2)
@@ -198,10 +199,10 @@ class Doctor:
         if quota.left is None:
             yield Finding("quota", rse, Verdict.GOOD, "no limit")
         elif quota.left > 0:
-            yield Finding("quota", rse, Verdict.GOOD, f"{quota.left} bytes left")
+            yield Finding("quota", rse, Verdict.GOOD, f"{size(quota.left)} left")
         else:
             hint = f"rucio account limit set {account} --rse {rse} --bytes N, by an administrator"
-            told = f"nothing is left of {quota.limit} bytes"
+            told = f"nothing is left of {size(quota.limit or 0)}"
             yield Finding("quota", rse, Verdict.BAD, told, hint)
         for url in filter(None, (part.strip() for part in services.split(","))):
             yield self._transfers(rse, url)

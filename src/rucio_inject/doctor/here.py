@@ -10,6 +10,7 @@ from pathlib import Path
 from rucio_inject.doctor.findings import Finding, Verdict, bad
 from rucio_inject.domain.errors import DiskFull, InjectError, NothingToInject, StorageRefused
 from rucio_inject.ports import LeftOut, Source
+from rucio_inject.words.numbers import size
 
 ENOUGH = 100_000_000
 """Bytes for a ledger, counts and figures; files that are made or kept need more."""
@@ -41,10 +42,10 @@ def room(folder: Path) -> str:
     free = shutil.disk_usage(there).free
     if free < ENOUGH:
         raise DiskFull(
-            f"the disk of {there} has {free} bytes left",
+            f"the disk of {there} has {size(free)} left",
             hint="make room, or name another output folder",
         )
-    return f"{free} bytes are free on the disk of {there}"
+    return f"{size(free)} is free on the disk of {there}"
 
 
 def look_into(source: Source, kind: str) -> Finding:

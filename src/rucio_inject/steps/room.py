@@ -81,9 +81,9 @@ def lacking(
         roomy = [rse for rse in among if (room := left[rse]) is None or room > size]
         if len(roomy) < rule.copies:
             account = lake.identity.account
-            there = ", ".join(f"{rse}: {left[rse]} bytes" for rse in among if rse not in roomy)
+            there = ", ".join(f"{rse}: {left[rse]:,} bytes" for rse in among if rse not in roomy)
             return QuotaExceeded(
-                f"account {account} has no quota for {size} bytes at {rule.rse_expression} "
+                f"account {account} has no quota for {size:,} bytes at {rule.rse_expression} "
                 f"(left at {there})",
                 hint=f"an administrator gives it: rucio account limit set {account} --rse RSE "
                 "--bytes N",

@@ -353,7 +353,7 @@ class TestHere:
             here.writable(Path("/proc/nothing"))
 
     def test_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert "bytes are free" in here.room(tmp_path)
+        assert "B is free on the disk" in here.room(tmp_path)
         monkeypatch.setattr(here, "ENOUGH", 10**30)
         with pytest.raises(DiskFull):
             here.room(tmp_path)
