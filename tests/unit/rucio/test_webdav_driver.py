@@ -13,7 +13,9 @@ import pytest
 
 from rucio_inject.domain.errors import SignInFailed
 from rucio_inject.rucio.credentials import Credentials
+from rucio_inject.rucio.drivers import multistatus
 from rucio_inject.rucio.drivers.driver import Entry, patience, walk
+from rucio_inject.rucio.drivers.multistatus import Told
 from rucio_inject.rucio.drivers.webdav import WebdavDriver
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
@@ -21,11 +23,12 @@ from rucio_inject.testing.fake_clock import FakeClock
 LISTING = """<?xml version="1.0"?>
 <D:multistatus xmlns:D="DAV:">
  <D:response><D:href>/pool/folder/</D:href><D:propstat><D:prop>
-  <D:resourcetype><D:collection/></D:resourcetype></D:prop></D:propstat></D:response>
+  <D:resourcetype><D:collection/></D:resourcetype></D:prop>
+  <D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
  <D:response><D:href>/pool//folder/a%20b</D:href><D:propstat><D:prop><D:resourcetype/>
   <D:getcontentlength>7</D:getcontentlength>
-  <D:getlastmodified>Thu, 01 Jan 2026 00:00:00 GMT</D:getlastmodified></D:prop></D:propstat>
- </D:response>
+  <D:getlastmodified>Thu, 01 Jan 2026 00:00:00 GMT</D:getlastmodified></D:prop>
+  <D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>
 </D:multistatus>"""
 
 
@@ -47,6 +50,8 @@ class Door:
         self.away: str | None = None
         # With what a refusal is told.
         self.words = b""
+        # The status with which /pool is listed.
+        self.tells = 207
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -73,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
             location = door.away or self.path.replace("/door", "/pool")
             self._tell(door.status, door.words, location)
         elif self.command == "PROPFIND":
-            self._tell(207, LISTING.encode())
+            self._tell(door.tells, LISTING.encode())
         else:
             door.done.append(f"{self.command} {self.path}")
             if self.command == "PUT":
@@ -190,7 +195,7 @@ def test_a_delete_goes_where_the_server_sends_it(door: Door, driver: WebdavDrive
 def test_a_listing_goes_where_the_server_sends_it(door: Door, driver: WebdavDriver) -> None:
     door.status = 301
     (entry,) = driver.walk(f"{door.url}/folder".replace("/door", "/pool"))
-    (again,) = driver._found(f"{door.url}/folder", "1")[1:]
+    ((again,),) = driver._found(f"{door.url}/folder", "1")[1:]
     assert again.entry == entry
     assert (entry.url.rpartition("/pool")[2], entry.size) == ("/folder/a b", 7)
     assert entry.modified is not None
@@ -231,6 +236,92 @@ def test_a_listing_that_makes_no_sense(
     monkeypatch.setitem(globals(), "LISTING", "<html><br></html>")
     with pytest.raises(OSError, match="the answer makes no sense"):
         driver.look(f"{door.url}/file".replace("/door", "/pool"))
+
+
+PAGE = '<html xmlns="http://www.w3.org/1999/xhtml"><body>Down for maintenance</body></html>'
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 304])
+def test_a_page_does_not_say_that_a_file_is_not_there(
+    door: Door, driver: WebdavDriver, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setitem(globals(), "LISTING", "" if status in {204, 304} else PAGE)
+    door.tells = status
+    url = f"{door.url}/folder".replace("/door", "/pool")
+    for ask in (lambda: driver.look(url), lambda: list(driver.walk(url))):
+        with pytest.raises(ConnectionRefusedError, match=f"PROPFIND answered {status}"):
+            ask()
+
+
+def part(path: str, status: str = "", properties: str = "", told: str = "200 OK") -> str:
+    """A part of an answer: of a path, with a status of its own or with that of its properties."""
+    known = f"<D:propstat><D:prop>{properties}</D:prop><D:status>HTTP/1.1 {told}</D:status>"
+    inside = f"<D:status>HTTP/1.1 {status}</D:status>" if status else f"{known}</D:propstat>"
+    return f"<D:response><D:href>{path}</D:href>{inside}</D:response>"
+
+
+def answer(*parts: str) -> bytes:
+    return f'<D:multistatus xmlns:D="DAV:">{"".join(parts)}</D:multistatus>'.encode()
+
+
+def read(*parts: str) -> tuple[Told, list[Told]]:
+    return multistatus.read(answer(*parts), "davs://host/x/file", ["/x/file"])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [part("/x/other", properties="<D:getcontentlength>7</D:getcontentlength>")],
+        [part("/x/other", "404 Not Found")],
+        [part("/x/file", "500 Internal Server Error")],
+        [part("/x/file", "403 Forbidden")],
+        [part("/x/file", "nonsense")],
+        [part("/x/file", told="404 Not Found")],
+        [part("/x/file", told="500 Internal Server Error")],
+        [part("/x/file", properties="<D:getcontentlength>many</D:getcontentlength>")],
+        [part("/x/file"), part("/x/file/in/it", "503 Service Unavailable")],
+    ],
+)
+def test_nor_does_an_answer_that_says_nothing_of_it(parts: list[str]) -> None:
+    with pytest.raises(OSError, match=r"makes no sense|nothing is told") as told:
+        read(*parts)
+    assert told.value.errno == errno.EIO
+
+
+def test_only_an_answer_that_says_so_does() -> None:
+    with pytest.raises(FileNotFoundError):
+        read(part("/x/file", "404 Not Found"))
+    # What went meanwhile from a folder does not count.
+    assert read(part("/x/file"), part("/x/file/gone", "404 Not Found"))[1] == []
+
+
+@pytest.mark.parametrize("path", ["/x//file", "https://host:1094/x/file", "/x/file/", "/x/f%69le"])
+def test_an_answer_is_about_a_file_however_it_writes_its_path(path: str) -> None:
+    size = "<D:getcontentlength>7</D:getcontentlength>"
+    found, inside = read(part(path, properties=size))
+    assert (found.entry, found.is_folder, inside) == (Entry("davs://host/x/file", 7), False, [])
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a b", "a%20b"])
+def test_names_as_xrootd_writes_them(name: str) -> None:
+    (found,) = read(part("/x/file"), part(f"/x/file/{name}"))[1]
+    assert found.entry.url == f"davs://host/x/file/{name.replace('%20', ' ')}"
+
+
+def test_a_conflict_says_only_of_what_is_written_that_its_folder_is_not_there(
+    door: Door, driver: WebdavDriver, tmp_path: Path
+) -> None:
+    source, url = tmp_path / "source", f"{door.url}/file"
+    source.write_bytes(b"content")
+    door.status = 409
+    with pytest.raises(FileNotFoundError):
+        driver._put(source, url, 7)
+    with pytest.raises(FileNotFoundError):
+        driver.move(url, f"{url}.new")
+    with pytest.raises(OSError, match="answered 409") as told:
+        driver.remove(url)
+    assert told.value.errno == errno.EIO
 
 
 def test_a_look_survives_a_connection_that_is_closed(door: Door, driver: WebdavDriver) -> None:

@@ -6,13 +6,9 @@ import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
-from xml.etree import ElementTree
 
 import requests
 from urllib3.exceptions import ProtocolError
@@ -22,6 +18,7 @@ from rucio_inject.domain.errors import SignInFailed
 from rucio_inject.measuring import changed, check_unchanged, source_stat
 from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
+from rucio_inject.rucio.drivers import multistatus
 from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
 from rucio_inject.rucio.secrecy import headers_hidden, without_secrets
 
@@ -31,7 +28,6 @@ _ERRNO = {
     404: errno.ENOENT,
     405: errno.EOPNOTSUPP,
     408: errno.ETIMEDOUT,
-    409: errno.ENOENT,
     412: errno.EEXIST,
     429: errno.ETIMEDOUT,
     500: errno.EIO,
@@ -40,6 +36,8 @@ _ERRNO = {
     504: errno.ETIMEDOUT,
     507: errno.ENOSPC,
 }
+# Where something is written, 409 says that its folder is not there; elsewhere it tells nothing.
+_NO_FOLDER, _WRITING = 409, frozenset({"PUT", "MKCOL", "MOVE"})
 _FULL = "no space left"
 _CONNECT_SECONDS = 10
 # Only where nothing is. XRootD does not know it, and whoever looks first has to connect anew: it
@@ -49,11 +47,8 @@ _NEW = {"If-None-Match": "*"}
 _LOOKING = frozenset({"GET", "HEAD", "PROPFIND"})
 # The redirects that keep method and body.
 _SAME = (307, 308)
-_DAV = "{DAV:}"
-_ASKED = (
-    '<?xml version="1.0"?><propfind xmlns="DAV:"><prop><resourcetype/><getcontentlength/>'
-    "<getlastmodified/></prop></propfind>"
-)
+# The status of an answer to PROPFIND.
+_TELLS = 207
 
 
 class WebdavDriver:
@@ -66,10 +61,10 @@ class WebdavDriver:
     def look(self, url: str) -> Entry | None:
         """See the port."""
         try:
-            told = self._found(url, "0")
+            found, _ = self._found(url, "0")
         except FileNotFoundError:
             return None
-        return next((one.entry for one in told if not one.is_folder), None)
+        return None if found.is_folder else found.entry
 
     def send(self, source: Path, url: str, size: int) -> Measure:
         """See the port."""
@@ -155,20 +150,21 @@ class WebdavDriver:
         return walk(url, self._inside)
 
     def _inside(self, folder: str) -> Iterator[tuple[Entry, bool]]:
-        own = urlsplit(folder).path.rstrip("/")
-        for one in self._found(folder, "1"):
-            if urlsplit(one.entry.url).path.rstrip("/") != own:
-                yield one.entry, one.is_folder
+        for one in self._found(folder, "1")[1]:
+            yield one.entry, one.is_folder
 
-    def _found(self, url: str, depth: str) -> list[_Told]:
-        """What a server tells of a file, or of a folder and what is in it."""
-        answer = self._call("PROPFIND", url, headers={"Depth": depth}, data=_ASKED)
-        try:
-            tree = ElementTree.fromstring(answer.content)  # noqa: S314  without external entities
-        except ElementTree.ParseError as error:
-            raise OSError(errno.EIO, f"the answer makes no sense: {error}") from error
-        server = url.partition("://")[0] + "://" + urlsplit(url).netloc
-        return [_told(part, server, url, depth) for part in tree.iter(f"{_DAV}response")]
+    def _found(self, url: str, depth: str) -> tuple[multistatus.Told, list[multistatus.Told]]:
+        """What a server tells of a file, or of a folder and what is in it. FileNotFoundError only
+        if it says that this is not there."""
+        headers = {"Depth": depth}
+        answer = self._call("PROPFIND", url, headers=headers, data=multistatus.QUESTION)
+        if answer.status_code != _TELLS:
+            # The page of something in between, perhaps while the storage is away.
+            words = f"PROPFIND answered {answer.status_code} {answer.reason}, as no storage does"
+            raise ConnectionRefusedError(errno.ECONNREFUSED, words)
+        # It may have sent us on to another name.
+        paths = (urlsplit(url).path, unquote(urlsplit(answer.url).path))
+        return multistatus.read(answer.content, url, paths)
 
     def _make_folder(self, url: str) -> None:
         """Make a folder and those above it."""
@@ -229,6 +225,8 @@ class WebdavDriver:
     def _refuse(self, answer: Any) -> None:
         words = without_secrets(" ".join(answer.text.split()))[:300] or answer.reason
         number = _ERRNO.get(answer.status_code, errno.EIO)
+        if answer.status_code == _NO_FOLDER and answer.request.method in _WRITING:
+            number = errno.ENOENT
         if _FULL in words.lower():
             number = errno.ENOSPC
         if answer.status_code == 401:
@@ -295,12 +293,6 @@ class WebdavDriver:
             raise ConnectionResetError(errno.ECONNRESET, without_secrets(str(error))) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    entry: Entry
-    is_folder: bool
-
-
 class _Body:
     """A local file as the body of a request, measured beside it."""
 
@@ -347,31 +339,6 @@ def _keep_request(answer: Any, **_: object) -> None:
         place = without_secrets(answer.headers["Location"])
         answer.close()
         raise OSError(errno.EIO, f"{method} answered {number} to {place}: only a GET can follow")
-
-
-def _told(part: Any, server: str, url: str, depth: str) -> _Told:
-    path = unquote(urlsplit(part.findtext(f"{_DAV}href", "")).path)
-    is_folder = part.find(f".//{_DAV}collection") is not None
-    size = part.findtext(f".//{_DAV}getcontentlength") or "0"
-    stamp = part.findtext(f".//{_DAV}getlastmodified")
-    place = url if depth == "0" else f"{server}{_single(path)}"
-    return _Told(Entry(place, int(size), _moment(stamp)), is_folder)
-
-
-def _single(path: str) -> str:
-    while "//" in path:
-        path = path.replace("//", "/")
-    return path.rstrip("/")
-
-
-def _moment(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        found = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _https(url: str) -> str:
