@@ -26,6 +26,7 @@ from rucio_inject.steps.free_origin import FreeAtOrigin
 from rucio_inject.steps.fresh import ProvedNow
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.leaving import Leaving
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
@@ -232,18 +233,28 @@ class Assembly:
         if not isinstance(upload, TakeAsTheyLie):
             return None
         catalogue, storage = self._ports.catalogue, self._ports.storage
-        return FreeAtOrigin(
+        proofs, terms = self._proofs(), origin_terms(self._campaign, catalogue, storage)
+        leaving = Leaving(
             self._journal,
             catalogue,
             storage,
-            self._proofs(),
+            proofs,
+            account=self._account,
+            rse=self._rse,
+            frees=terms is not None,
+            fixed=fixed(all_rules(self._campaign), self._lake),
+            rewritten=discover.rewritten,
+        )
+        return FreeAtOrigin(
+            self._journal,
+            catalogue,
+            proofs,
             upload,
+            leaving,
             account=self._account,
             rse=self._rse,
             workers=self._campaign.upload.workers,
-            terms=origin_terms(self._campaign, catalogue, storage),
-            fixed=fixed(all_rules(self._campaign), self._lake),
-            rewritten=discover.rewritten,
+            terms=terms,
         )
 
 

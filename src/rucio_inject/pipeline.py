@@ -20,9 +20,10 @@ from rucio_inject.steps.compare import CompareWithCatalogue
 from rucio_inject.steps.discover import Discover
 from rucio_inject.steps.expire import ConfirmGone, EndRules
 from rucio_inject.steps.free import FreeSources
-from rucio_inject.steps.free_origin import AtOrigin, FreeAtOrigin
+from rucio_inject.steps.free_origin import FreeAtOrigin
 from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.leaving import AtOrigin
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
@@ -124,6 +125,9 @@ class Pipeline:
     def _take_up(self) -> None:
         """What earlier runs left, and whether there is room for what is to come."""
         steps = self._steps
+        if steps.free_origin is not None:
+            # Before anything else: the last good copy may be there for a moment only.
+            steps.free_origin.keep()
         steps.recheck.run()
         steps.restore.run()
         steps.measure.run(generated_only=True, go_on=steps.valve.is_open)

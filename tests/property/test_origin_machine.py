@@ -26,7 +26,8 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError, LedgerError
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
-from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.replica import ReplicaState
+from rucio_inject.domain.rule import LockState, RuleRequest
 from rucio_inject.outcome import Outcome
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.lake_values import LakeRule
@@ -94,7 +95,8 @@ class OriginJudge(Judge):
             return
         if ended.request.rse_expression != ORIGIN or rule_id in self.their_rules:
             self.broken.append(f"a rule to {ended.request.rse_expression} is ended")
-        if ended.did not in self.lake.closed:
+        alone = self.records.get(ended.did)
+        if (alone.dataset if alone else ended.did) not in self.lake.closed:
             self.broken.append(f"the rule of {ended.did} is ended, and more may come")
         for did in self.lake.files_of(ended.did):
             record = self.records.get(did)
@@ -107,6 +109,38 @@ class OriginJudge(Judge):
                 self.broken.append(f"it is not on record that {did} is to be freed")
             self._has_good_replicas(did, "when its origin's rule was ended")
             self.asked.add(did)
+
+    def after_run(self) -> None:
+        """The command has come to its end, and nobody did anything meanwhile."""
+        for record in self.records.values():
+            known = self.lake.files.get(record.did)
+            there = known.replicas.get(ORIGIN) if known else None
+            if record.source is not SourceCopy.FREEING or there is None or there.tombstone is None:
+                continue
+            refused = record.failure is not None and "refuses a rule" in record.failure.reason
+            if there.state is ReplicaState.AVAILABLE and not self._is_held(record) and not refused:
+                self.broken.append(f"{record.did} is left to the reaper, and is not held elsewhere")
+
+    def _is_held(self, record: FileRecord) -> bool:
+        """Whether rules of ours, which do not end, hold all that is promised of a file."""
+        rules = [
+            rule
+            for rule_id, rule in self.lake.rules.items()
+            if rule.did == record.dataset and rule_id not in self.their_rules
+        ]
+        return all(
+            any(
+                rule.request.rse_expression == wanted.rse_expression
+                and rule.expires_at is None
+                and self._holds(rule, record.did)
+                for rule in rules
+            )
+            for wanted in self.world.campaign.rules
+        )
+
+    def _holds(self, rule: LakeRule, did: DID) -> bool:
+        locks = [lock for (locked, _), lock in rule.locks.items() if locked == did]
+        return bool(locks) and all(lock.state is LockState.OK for lock in locks)
 
     def look(self) -> None:
         """After every step."""
@@ -153,6 +187,14 @@ class OriginOthers(Others):
             evaluate(self.lake, made)
             self.judge.their_rules.add(rule_id)
 
+    def reaper_stays_away(self, rse: str, number: int) -> None:
+        """Rucio is told to delete nothing at the origin for a while."""
+        self.lake.rses[ORIGIN].unreaped = True
+
+    def reaper_comes(self, rse: str, number: int) -> None:
+        """It may delete there again."""
+        self.lake.rses[ORIGIN].unreaped = False
+
     def keep_no_more(self, rse: str, number: int) -> None:
         """They need it no more."""
         theirs = sorted(self.judge.their_rules)
@@ -174,6 +216,8 @@ ACTS: tuple[Action, ...] = (
     Others.attach_stranger,
     OriginOthers.keep_at_origin,
     OriginOthers.keep_no_more,
+    OriginOthers.reaper_stays_away,
+    OriginOthers.reaper_comes,
 )
 
 
@@ -234,9 +278,12 @@ class OriginMachine(RuleBasedStateMachine):
 
     def _run(self) -> None:
         self.judge.begin_run()
+        alone = not self.meanwhile and not self.down
         self.others.running, self.outcome = True, None
         try:
             self.outcome = self.world.run()
+            if alone:
+                self.judge.after_run()
         except Crash:
             pass
         except LedgerError as error:
@@ -261,6 +308,25 @@ class OriginMachine(RuleBasedStateMachine):
         self.time_passes(2)
         self._run()
 
+    @rule(
+        action=st.sampled_from([Others.declare_bad, Others.delete_rule, Others.expire_rule]),
+        rse=st.sampled_from([rse for rse in HOLDERS if rse != ORIGIN]),
+        number=NUMBERS,
+        crash=st.one_of(st.just(0), st.integers(1, 40)),
+    )
+    def run_before_the_reaper(self, action: Action, rse: str, number: int, crash: int) -> None:
+        """Rules have ended at the origin, and its files are there still; then somebody takes away
+        what is promised, and the command is given."""
+        self.world.changes["source"] = FREES
+        self.others.reaper_stays_away(rse, number)
+        self.run_until_all_are_closed()
+        self.time_passes(8)
+        action(self.others, rse, number)
+        self.world.lake.crash_after(crash)
+        self._run()
+        self._run()
+        self.others.reaper_comes(rse, number)
+
     @rule(calls=st.integers(1, 120))
     def run_and_crash(self, calls: int) -> None:
         """The process is killed after a call, or after something was put on record."""
@@ -269,7 +335,18 @@ class OriginMachine(RuleBasedStateMachine):
 
     @rule(
         doing=st.sampled_from(
-            ["told", "end_rule", "keep_rule", "holders", "close", "look_up", "exists", "measure"]
+            [
+                "told",
+                "end_rule",
+                "keep_rule",
+                "add_rules",
+                "hold",
+                "holders",
+                "close",
+                "look_up",
+                "exists",
+                "measure",
+            ]
         ),
         times=st.integers(1, 4),
     )
@@ -375,7 +452,7 @@ class OriginMachine(RuleBasedStateMachine):
         lake = self.world.lake
         lake.signed_in, lake.daemons_run = True, True
         for name, rse in lake.rses.items():
-            rse.offline = rse.refuses_writes = rse.refuses_deletion = False
+            rse.offline = rse.refuses_writes = rse.refuses_deletion = rse.unreaped = False
             rse.limits.clear()
             lake.heal(name)
         # What a storage would not delete when it was told to, its site cleans away.

@@ -240,6 +240,11 @@ class Catalogue(Protocol):
         """
         ...
 
+    def hold(self, files: Sequence[DID], rse: str, account: str) -> Mapping[DID, str]:
+        """Ask for a rule on each of these files that keeps its replica on an RSE, and brings none
+        there: without one it is stuck. Otherwise as `add_rules`; gives the rules' ids."""
+        ...
+
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
         """Rules of an account on these datasets, as they are now."""
         ...

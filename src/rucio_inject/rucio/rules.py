@@ -56,6 +56,16 @@ class RucioRules:
         self, dids: Sequence[DID], request: RuleRequest, account: str
     ) -> Mapping[DID, str]:
         """See the port."""
+        return self._made(dids, request, account)
+
+    def hold(self, files: Sequence[DID], rse: str, account: str) -> Mapping[DID, str]:
+        """See the port."""
+        return self._made(files, RuleRequest(rse), account, source=rse)
+
+    def _made(
+        self, dids: Sequence[DID], request: RuleRequest, account: str, source: str | None = None
+    ) -> Mapping[DID, str]:
+        """`source`: where alone Rucio may copy from; None: wherever a replica is."""
         client = self._session.client()
         what = f"{dids[0]}" if len(dids) == 1 else f"{dids[0]} and {len(dids) - 1} more"
         with catalogue_errors(f"cannot make a rule for {what} to {request.rse_expression}"):
@@ -66,6 +76,7 @@ class RucioRules:
                     rse_expression=request.rse_expression,
                     account=account,
                     activity=request.activity,
+                    source_replica_expression=source,
                 )
             except DuplicateRule:
                 there = self._adopt(dids, request, account)
@@ -77,7 +88,7 @@ class RucioRules:
                 "and shows none"
             )
         left = [did for did in dids if did not in there]
-        return {**there, **(self.add_rules(left, request, account) if left else {})}
+        return {**there, **(self._made(left, request, account, source) if left else {})}
 
     def _adopt(self, dids: Sequence[DID], request: RuleRequest, account: str) -> Mapping[DID, str]:
         """The same rules that are there already, which no longer end by themselves."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rucio_inject.batches import REFUSALS, batches
@@ -11,30 +11,24 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError, NotFound
 from rucio_inject.domain.facts import (
     Fact,
-    ReplicaGone,
     RuleEnding,
-    RuleGone,
-    RuleKept,
-    SourceFreed,
     SourceFreeing,
-    SourceKept,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
-from rucio_inject.domain.rule import Holder, RuleState, RuleView
-from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Storage
+from rucio_inject.domain.rule import Holder
+from rucio_inject.ports import Catalogue, KnownCollection
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.free import Watermark
 from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.leaving import FREEING, AtOrigin, Leaving, unproved_of
 from rucio_inject.steps.locks import rules_that_keep
 from rucio_inject.steps.pool import in_threads
 from rucio_inject.steps.proofs import Proofs
-from rucio_inject.words.moments import shown
 from rucio_inject.words.numbers import duration
 
 VERIFIED = frozenset({FileState.VERIFIED})
 KEPT = frozenset({SourceCopy.KEPT})
-FREEING = frozenset({SourceCopy.FREEING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +40,19 @@ class OriginTerms:
     watermark: Watermark | None = None
 
 
-@dataclass(slots=True)
-class AtOrigin:
-    """What is still at an origin that is to be freed. `waiting`: datasets that will go by
-    themselves; `staying`: those that will not; and why."""
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """What keeps files of a dataset at the origin: its rule there, and rules of single files, each
+    with the files that go when it ends; and a promised rule of the dataset."""
 
-    waiting: dict[DID, str] = field(default_factory=dict)
-    staying: dict[DID, str] = field(default_factory=dict)
+    of_dataset: RuleRecord | None
+    parts: Sequence[tuple[RuleRecord, Sequence[FileRecord]]]
+    promised: RuleRecord
+
+    @property
+    def files(self) -> list[FileRecord]:
+        """All that are to go."""
+        return [record for _, files in self.parts for record in files]
 
 
 class FreeAtOrigin:
@@ -67,180 +67,40 @@ class FreeAtOrigin:
         self,
         journal: Journal,
         catalogue: Catalogue,
-        storage: Storage,
         proofs: Proofs,
         in_place: TakeAsTheyLie,
+        leaving: Leaving,
         *,
         account: str,
         rse: str,
         workers: int,
         terms: OriginTerms | None,
-        fixed: Collection[str],
-        rewritten: Collection[DID] = (),
     ) -> None:
-        """`in_place` looks at what lies at the origin; `terms` None: nothing is freed from now on;
-        `fixed` are expressions that leave Rucio no choice of RSEs; `rewritten` are files that were
-        seen at the origin as others than were injected, when `run` is called."""
+        """`in_place` looks at what lies at the origin, `leaving` at what was given up there;
+        `terms` None: nothing is freed from now on."""
         self._journal = journal
         self._catalogue = catalogue
-        self._storage = storage
         self._proofs = proofs
         self._in_place = in_place
+        self._leaving = leaving
         self._account = account
         self._rse = rse
         self._workers = workers
         self._terms = terms
-        self._fixed = fixed
-        self._rewritten = rewritten
-        self._anew: dict[DID, str] = {}
+        self._anew: Mapping[DID, str] = {}
+
+    def keep(self) -> None:
+        """Before a run waits for anything: keep what must not go."""
+        self._leaving.keep()
 
     def run(self) -> AtOrigin:
         """See what became of files that were to go, and let others go."""
         left = AtOrigin()
-        anew = self._journal.ledger.known(sorted(self._rewritten)).values()
-        self._anew = {r.dataset: f"{r.path} was written anew: nobody has that" for r in anew}
-        self._look_at_ending(left)
-        ending = {*left.waiting, *left.staying}
-        for files in batches(self._journal.ledger.files(VERIFIED, sources=FREEING)):
-            self._confirm([r for r in files if r.in_place and r.dataset not in ending], left)
+        self._leaving.look(left)
         if self._terms is not None:
+            self._anew = self._leaving.anew()
             self._free(self._terms, left)
         return left
-
-    def _look_at_ending(self, left: AtOrigin) -> None:
-        """Ask Rucio about the rules that were given their end; one that must stay is kept."""
-        freeing = self._journal.ledger.files(sources=FREEING)
-        datasets = dict.fromkeys(record.dataset for record in freeing if record.in_place)
-        rules = [r for r in self._journal.ledger.rules() if r.at_origin and r.dataset in datasets]
-        if not rules:
-            return
-        views = {
-            view.rule_id: view for view in self._catalogue.rules(list(datasets), self._account)
-        }
-        promised = rules_that_keep(self._journal.ledger, datasets)
-        wanting = self._proofs.not_for_good(datasets, list(views.values()), without=self._rse)
-        for rule in rules:
-            view = views.get(rule.rule_id)
-            if view is None and rule.gone_at is None:
-                gone = RuleGone(at=self._journal.clock.now(), rule_id=rule.rule_id)
-                self._journal.tell([gone])
-            elif view is not None:
-                others = [views[r.rule_id] for r in promised[rule.dataset] if r.rule_id in views]
-                why = self._must_stay(rule, view, others, wanting)
-                self._look_at_rule(rule, view, why, left)
-
-    def _look_at_rule(
-        self, rule: RuleRecord, view: RuleView, why: str | None, left: AtOrigin
-    ) -> None:
-        """`why`: the rule must stay."""
-        if why is not None:
-            self._keep(rule, why, left)
-        elif view.chained is not None:
-            left.staying[rule.dataset] = view.chained
-        else:
-            assert view.expires_at is not None
-            left.waiting[rule.dataset] = f"its rule there ends at {shown(view.expires_at)}"
-
-    def _must_stay(
-        self,
-        rule: RuleRecord,
-        view: RuleView,
-        others: Sequence[RuleView],
-        wanting: Mapping[DID, str],
-    ) -> str | None:
-        """Why the end of a rule is to be taken back; None if it may come. `others` are the rules of
-        its dataset that go on; `wanting`: datasets that these do not keep, and why."""
-        if self._terms is None:
-            return "the campaign frees nothing any more"
-        if rule.dataset in self._anew:
-            return self._anew[rule.dataset]
-        if view.expires_at is None and view.child_rule_id is None:
-            return "the end that it was to get never came to it, or was taken back"
-        if rule.dataset in wanting:
-            return wanting[rule.dataset]
-        counts = self._journal.ledger.counts(dataset=rule.dataset)
-        unproved, files = _unproved(counts), sum(counts.values())
-        if unproved is None and others and all(self._holds(other, files) for other in others):
-            # Each look asks, perhaps for days: locks are listed only where a rule has too few, or
-            # Rucio may have moved them.
-            return None
-        freeing = self._journal.ledger.files(dataset=rule.dataset, sources=FREEING)
-        not_held = self._proofs.not_held(list(freeing), without=self._rse)
-        return next((error.message for error in not_held.values()), unproved)
-
-    def _holds(self, view: RuleView, files: int) -> bool:
-        """Whether a rule has all its locks on so many files, where they were, and all are OK."""
-        waiting = view.locks_replicating + view.locks_stuck
-        enough = not waiting and view.locks_ok >= files * view.copies
-        return view.state is RuleState.OK and enough and view.rse_expression in self._fixed
-
-    def _keep(self, rule: RuleRecord, why: str, left: AtOrigin) -> None:
-        """What was asked for before is asked for again later, after its proof."""
-        files = list(self._journal.ledger.files(dataset=rule.dataset, sources=FREEING))
-        try:
-            self._catalogue.keep_rule(rule.rule_id)
-        except NotFound:
-            # It has ended meanwhile.
-            gone = RuleGone(at=self._journal.clock.now(), rule_id=rule.rule_id)
-            self._journal.tell([gone])
-        except REFUSALS as error:
-            # The next run asks for it again.
-            left.staying[rule.dataset] = f"{why}, but {error.message}"
-        else:
-            self._tell_kept(rule, files, why)
-
-    def _tell_kept(self, rule: RuleRecord, files: Sequence[FileRecord], why: str) -> None:
-        now = self._journal.clock.now()
-        kept = (SourceKept(at=now, did=record.did, reason=why) for record in files)
-        self._journal.tell([RuleKept(at=now, rule_id=rule.rule_id, reason=why), *kept])
-
-    def _confirm(self, files: Sequence[FileRecord], left: AtOrigin) -> None:
-        """Free what is gone from catalogue and storage."""
-        self._journal.clock.check()
-        known = self._catalogue.look_up([record.did for record in files]) if files else {}
-        facts: list[Fact] = []
-        for record in files:
-            found = known.get(record.did)
-            if found is None or not self._is_elsewhere(found):
-                left.staying[record.dataset] = f"{record.did} is on no other RSE any more"
-            elif self._rse in found.replicas:
-                self._tell_left(record, found, left)
-            elif self._storage.exists(self._rse, record.path):
-                left.staying[record.dataset] = (
-                    f"Rucio has no replica at {self._rse} any more, and {record.path} is there: "
-                    "ask who looks after that storage"
-                )
-            else:
-                now = self._journal.clock.now()
-                facts.append(ReplicaGone(at=now, did=record.did, rse=self._rse))
-                facts.append(SourceFreed(at=now, did=record.did))
-        self._journal.tell(facts)
-
-    def _is_elsewhere(self, known: KnownFile) -> bool:
-        return any(rse != self._rse and held.available for rse, held in known.replicas.items())
-
-    def _tell_left(self, record: FileRecord, known: KnownFile, left: AtOrigin) -> None:
-        """A replica outlives our rule until the reaper comes, or as long as another holds it."""
-        if record.dataset in left.staying:
-            # One reason is enough.
-            return
-        if (held := self._others(record.did)) is not None:
-            left.staying[record.dataset] = held
-        else:
-            state = known.replicas[self._rse].state
-            left.waiting[record.dataset] = f"Rucio has yet to remove {record.did} ({state})"
-
-    def _others(self, did: DID, but: Collection[str] = ()) -> str | None:
-        """Which rule holds a file at the origin besides some of ours; None if there is none."""
-        for holder in self._catalogue.holders(did, self._rse, but=but):
-            return self._held(did, holder)
-        return None
-
-    def _held(self, did: DID, holder: Holder) -> str:
-        return (
-            f"rule {holder.rule_id} of account {holder.account} to {holder.rse_expression} "
-            f"holds {did} at {self._rse}, too"
-        )
 
     def _free(self, terms: OriginTerms, left: AtOrigin) -> None:
         """In the order in which they were found: the oldest datasets go first."""
@@ -250,6 +110,7 @@ class FreeAtOrigin:
         files = self._journal.ledger.files(VERIFIED, sources=KEPT)
         datasets = dict.fromkeys(record.dataset for record in files if record.in_place)
         rules = rules_that_keep(self._journal.ledger, datasets)
+        alone = self._leaving.hold.rules()
         for some in batches(list(datasets)):
             known = self._catalogue.look_up_collections(some)
             for dataset in some:
@@ -257,7 +118,7 @@ class FreeAtOrigin:
                 if (why := self._may_grow(dataset, known.get(dataset))) is not None:
                     left.waiting[dataset] = why
                     continue
-                freed = self._free_dataset(dataset, rules[dataset], terms, left)
+                freed = self._free_dataset(dataset, rules[dataset], alone, terms, left)
                 if lacking is not None:
                     lacking -= freed
                     if lacking <= 0:
@@ -286,69 +147,85 @@ class FreeAtOrigin:
 
     def _may_grow(self, dataset: DID, known: KnownCollection | None) -> str | None:
         """Why a dataset may get more files, or has some that are not proved; None if neither is."""
-        if (why := _unproved(self._journal.ledger.counts(dataset=dataset))) is not None:
+        if (why := unproved_of(self._journal.ledger.counts(dataset=dataset))) is not None:
             return why
         if known is None or known.open:
             return "it is not closed: more may come (naming.closing)"
         return None
 
     def _free_dataset(
-        self, dataset: DID, rules: Sequence[RuleRecord], terms: OriginTerms, left: AtOrigin
+        self,
+        dataset: DID,
+        rules: Sequence[RuleRecord],
+        alone: Mapping[DID, RuleRecord],
+        terms: OriginTerms,
+        left: AtOrigin,
     ) -> int:
         """The bytes of a dataset that are going to be free; 0 if it may not go now. `rules` are
-        ours that keep its files."""
+        ours that keep its files, `alone` those that keep one file each."""
         if dataset in self._anew:
             left.staying[dataset] = self._anew[dataset]
             return 0
         files = list(self._journal.ledger.files(dataset=dataset))
-        here = next((rule for rule in rules if rule.rse_expression == self._rse), None)
-        promised = next((rule for rule in rules if rule.rse_expression != self._rse), None)
-        if here is None or promised is None:
+        landing = self._landing(files, rules, alone)
+        if landing is None:
             left.staying[dataset] = f"no rule of ours keeps its files at {self._rse}, or elsewhere"
             return 0
-        why = self._not_ours(here, files) or self._held_by_others(here, rules, files)
+        why = self._not_ours(landing, files) or self._held_by_others(landing, rules)
         if why is not None:
             left.staying[dataset] = why
             return 0
-        if not self._is_proved_now(files) or not self._end(
-            here, promised, files, terms.lifetime, left
-        ):
+        if not self._is_proved_now(landing.files):
             return 0
-        return sum(measure_of(record).size for record in files)
+        return self._end(dataset, landing, terms.lifetime, left)
 
-    def _not_ours(self, rule: RuleRecord, files: Sequence[FileRecord]) -> str | None:
-        """Why what the dataset holds is not ours to free; None if it is."""
-        if rule.adopted:
+    def _landing(
+        self,
+        files: Sequence[FileRecord],
+        rules: Sequence[RuleRecord],
+        alone: Mapping[DID, RuleRecord],
+    ) -> _Landing | None:
+        """None: not all that would go is kept there, or nothing is promised elsewhere."""
+        here = next((rule for rule in rules if rule.rse_expression == self._rse), None)
+        promised = next((rule for rule in rules if rule.rse_expression != self._rse), None)
+        going = [record for record in files if record.source is SourceCopy.KEPT]
+        own = [(alone[r.did], [] if here else [r]) for r in going if r.did in alone]
+        if promised is None or (here is None and len(own) < len(going)):
+            return None
+        return _Landing(here, [(here, going), *own] if here else own, promised)
+
+    def _not_ours(self, landing: _Landing, files: Sequence[FileRecord]) -> str | None:
+        """Why what a dataset holds is not ours to free; None if it is. `files` are all of it."""
+        if landing.of_dataset is not None and landing.of_dataset.adopted:
             return f"its rule at {self._rse} was there before this campaign"
         if any(record.adopted for record in files):
             return "it holds files that were in the lake before this campaign"
         if any(not record.in_place or record.upload_rse != self._rse for record in files):
             return f"it holds files that did not lie at {self._rse} before us"
         try:
-            held = set(self._catalogue.contents(rule.dataset))
+            held = set(self._catalogue.contents(landing.promised.dataset))
         except NotFound:
             return "it is not in the catalogue any more; the next run looks for its files"
         if strangers := held - {record.did for record in files}:
             return f"it holds {len(strangers)} files that this campaign did not verify"
         return None
 
-    def _held_by_others(
-        self, here: RuleRecord, rules: Sequence[RuleRecord], files: Sequence[FileRecord]
-    ) -> str | None:
+    def _held_by_others(self, landing: _Landing, rules: Sequence[RuleRecord]) -> str | None:
         """Which other rule, of whichever account, keeps a file at the origin, too: ours would end
         for nothing. One of the campaign's own `rules` may have found its replica there."""
+        files = landing.files
         dids = {record.did for record in files}
         for rule in rules:
             # Ours hold all of the dataset: their locks are listed once, not for each file.
-            locks = self._catalogue.locks(rule.rule_id) if rule is not here else ()
+            locks = self._catalogue.locks(rule.rule_id) if rule is not landing.of_dataset else ()
             for lock in locks:
                 if lock.rse == self._rse and lock.did in dids:
                     holder = Holder(rule.rule_id, self._account, rule.rse_expression)
-                    return self._held(lock.did, holder)
-        ours = frozenset(rule.rule_id for rule in rules)
+                    return self._leaving.held(lock.did, holder)
+        ours = frozenset(rule.rule_id for rule in (*rules, *(rule for rule, _ in landing.parts)))
 
         def asked(record: FileRecord) -> str | None:
-            return self._others(record.did, ours)
+            return self._leaving.others(record.did, ours)
 
         crew = self._journal.crew
         for batch in in_threads(files, asked, workers=self._workers, crew=crew):
@@ -377,38 +254,29 @@ class FreeAtOrigin:
         self._journal.tell(self._journal.failed(did, error) for did, error in not_held.items())
         return not not_held
 
-    def _end(
-        self,
-        rule: RuleRecord,
-        promised: RuleRecord,
-        files: Sequence[FileRecord],
-        lifetime: int,
-        left: AtOrigin,
-    ) -> bool:
-        """Give the rule its end; whether Rucio took it.
+    def _end(self, dataset: DID, landing: _Landing, lifetime: int, left: AtOrigin) -> int:
+        """Give rules their end; the bytes of those that Rucio took.
 
         Should a promised copy be found wanting at this very moment, its rule is not OK, and Rucio
-        does not end ours before it is: a parent waits for its child.
+        does not end that of the dataset before it is: a parent waits for its child. A rule of a
+        single file can have no such child.
         """
-        now = self._journal.clock.now()
-        freeing: Iterator[Fact] = (SourceFreeing(at=now, did=record.did) for record in files)
-        ending = RuleEnding(at=now, rule_id=rule.rule_id, lifetime=lifetime, at_origin=True)
-        self._journal.tell([*freeing, ending])
-        try:
-            self._catalogue.end_rule(rule.rule_id, lifetime, promised.rule_id)
-        except NotFound:
-            # One of the two is gone: the next look tells which.
-            return False
-        except REFUSALS as error:
-            self._tell_kept(rule, files, error.message)
-            left.staying[rule.dataset] = error.message
-            return False
-        left.waiting[rule.dataset] = f"its rule there ends in {duration(lifetime)}"
-        return True
-
-
-def _unproved(counts: Mapping[FileState, int]) -> str | None:
-    """That a dataset has files that are not proved; None if it has none. `counts` are its files by
-    state."""
-    unproved = counts.keys() - VERIFIED
-    return f"it has files that are {', '.join(sorted(unproved))}" if unproved else None
+        ended = 0
+        for rule, files in landing.parts:
+            now = self._journal.clock.now()
+            freeing: Iterator[Fact] = (SourceFreeing(at=now, did=r.did) for r in files)
+            ending = RuleEnding(at=now, rule_id=rule.rule_id, lifetime=lifetime, at_origin=True)
+            self._journal.tell([*freeing, ending])
+            child = landing.promised.rule_id if rule is landing.of_dataset else None
+            try:
+                self._catalogue.end_rule(rule.rule_id, lifetime, child)
+            except NotFound:
+                # One of the two is gone: the next look tells which.
+                continue
+            except REFUSALS as error:
+                self._leaving.kept(rule, error.message)
+                left.staying[dataset] = error.message
+                continue
+            left.waiting[dataset] = f"its rule there ends in {duration(lifetime)}"
+            ended += sum(measure_of(record).size for record in files)
+        return ended

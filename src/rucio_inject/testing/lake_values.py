@@ -60,6 +60,8 @@ class LakeRule:
     purge: bool = False
     error: str | None = None
     child_rule_id: str | None = None
+    brings: bool = True
+    """Whether it brings replicas, or only keeps what is there."""
 
     def state(self) -> RuleState:
         """As Rucio derives it from the locks: none at all is OK."""
@@ -88,6 +90,8 @@ class LakeRSE:
     refuses_deletion: bool = False
     """The catalogue forgets what the reaper deletes, and the bytes stay: Rucio's posix protocol
     reports a file deleted that it may not delete."""
+    unreaped: bool = False
+    """The reaper passes it by: Rucio was told that nothing is to be deleted there now."""
     offline: bool = False
     """Its storage cannot be reached."""
     frozen_attributes: bool = False

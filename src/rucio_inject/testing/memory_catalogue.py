@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from rucio_inject.domain.did import DID, DIDType
@@ -267,26 +268,36 @@ class MemoryCatalogue:
     ) -> Mapping[DID, str]:
         """See the port."""
         with self._lake.call("add_rules"):
-            if unknown := [str(did) for did in dids if self._type(did) is None]:
-                raise NotFound(f"{', '.join(unknown)} is not in the catalogue")
-            if len(self._lake.resolve(request.rse_expression)) < request.copies:
-                raise CatalogueRefused(f"too few RSEs in {request.rse_expression!r}")
-            there = {
-                rule.did: rule_id
-                for rule_id, rule in self._lake.rules.items()
-                if any(_same(rule, did, request, account) for did in dids)
-            }
-            for rule_id in there.values():
-                # It was about to end; the files in the dataset now still need it.
-                self._lake.rules[rule_id].expires_at = None
-            made = {did: LakeRule(did, request, account) for did in dids if did not in there}
-            for rule in made.values():
-                evaluate(self._lake, rule)
-                if rule.error:
-                    raise QuotaExceeded(rule.error)
-            new = {did: self._lake.new_rule_id() for did in made}
-            self._lake.rules |= {new[did]: rule for did, rule in made.items()}
-            return {**there, **new}
+            return self._made(dids, LakeRule(dids[0], request, account))
+
+    def hold(self, files: Sequence[DID], rse: str, account: str) -> Mapping[DID, str]:
+        """See the port."""
+        with self._lake.call("hold"):
+            return self._made(files, LakeRule(files[0], RuleRequest(rse), account, brings=False))
+
+    def _made(self, dids: Sequence[DID], example: LakeRule) -> Mapping[DID, str]:
+        """Rules as the example on each of some DIDs."""
+        request, account = example.request, example.account
+        if unknown := [str(did) for did in dids if self._type(did) is None]:
+            raise NotFound(f"{', '.join(unknown)} is not in the catalogue")
+        if len(self._lake.resolve(request.rse_expression)) < request.copies:
+            raise CatalogueRefused(f"too few RSEs in {request.rse_expression!r}")
+        there = {
+            rule.did: rule_id
+            for rule_id, rule in self._lake.rules.items()
+            if any(_same(rule, did, request, account) for did in dids)
+        }
+        for rule_id in there.values():
+            # It was about to end; the files in the dataset now still need it.
+            self._lake.rules[rule_id].expires_at = None
+        made = {did: replace(example, did=did, locks={}) for did in dids if did not in there}
+        for rule in made.values():
+            evaluate(self._lake, rule)
+            if rule.error:
+                raise QuotaExceeded(rule.error)
+        new = {did: self._lake.new_rule_id() for did in made}
+        self._lake.rules |= {new[did]: rule for did, rule in made.items()}
+        return {**there, **new}
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:
         """See the port."""

@@ -74,10 +74,12 @@ def _lock(lake: MemoryLake, rule: LakeRule, did: DID, rse: str) -> None:
     replicas = lake.files[did].replicas
     replica = replicas.get(rse)
     if replica is None:
-        replica = replicas[rse] = LakeReplica(pfn_of(rse, did), ReplicaState.COPYING)
+        coming = ReplicaState.COPYING if rule.brings else ReplicaState.UNAVAILABLE
+        replica = replicas[rse] = LakeReplica(pfn_of(rse, did), coming)
     replica.tombstone = None
     there = replica.state is ReplicaState.AVAILABLE
-    rule.locks[did, rse] = LakeLock(LockState.OK if there else LockState.REPLICATING)
+    waits = LockState.REPLICATING if rule.brings else LockState.STUCK
+    rule.locks[did, rse] = LakeLock(LockState.OK if there else waits)
 
 
 def conveyor(lake: MemoryLake) -> None:
@@ -168,7 +170,7 @@ def reaper(lake: MemoryLake) -> None:
     """Deletes replicas that may go; a file's DID leaves the catalogue with its last replica."""
     for did, file in list(lake.files.items()):
         for rse, replica in list(file.replicas.items()):
-            if replica.tombstone is None:
+            if replica.tombstone is None or lake.rses[rse].unreaped:
                 continue
             if not lake.rses[rse].refuses_deletion:
                 lake.rses[rse].bytes.pop(replica.pfn, None)

@@ -191,7 +191,7 @@ class MemoryLake:
             self.rules[parent].child_rule_id = child
 
     def _again(self, keys: list[tuple[DID, str]]) -> None:
-        for rule in self.rules.values():
+        for rule in (rule for rule in self.rules.values() if rule.brings):
             for key in set(keys) & set(rule.locks):
                 did, rse = key
                 if self.files[did].replicas[rse].state is not ReplicaState.AVAILABLE:

@@ -45,6 +45,7 @@ EFFECTS: dict[type, set[str]] = {
         "expire_collection",
         "mark_bad",
         "add_rules",
+        "hold",
         "end_rule",
         "keep_rule",
     },

@@ -272,9 +272,10 @@ class TestErased:
         leaving.changes["replication"] = {"deadline": "5s"}
         leaving.run()
         assert [r.source for r in leaving.files()] == [SourceCopy.KEPT] * 2 + [SourceCopy.FREEING]
+        # Its dataset's rule went with the dataset: each file has one of its own.
         ends = {rule.did: rule.expires_at for rule in origin_rules(leaving)}
-        assert set(ends) == {FIRST, SECOND}
-        assert ends[FIRST] is None
+        assert set(ends) == {*DIDS[:2], SECOND}
+        assert (ends[DIDS[0]], ends[DIDS[1]]) == (None, None)
         assert_nothing_is_lost(leaving)
         leaving.lake.heal("PIC-DCACHE")
         leaving.changes |= {"replication": None, "source": FREES}

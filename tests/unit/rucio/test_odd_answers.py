@@ -38,6 +38,7 @@ CALLS: dict[str, Call] = {
     "add_collections": lambda c: c.add_collections({DATASET: DIDType.DATASET}),
     "contents": lambda c: c.contents(DATASET),
     "add_rules": lambda c: c.add_rules([DATASET], RuleRequest("RSE"), "magic"),
+    "hold": lambda c: c.hold([DATASET], "RSE", "magic"),
     "rules": lambda c: c.rules([DATASET], "magic"),
     "locks": lambda c: c.locks("rule"),
     "stuck_files": lambda c: c.stuck_files("rule"),

@@ -265,6 +265,36 @@ class RulesContract:
             assert [holder.rule_id for holder in left] == sorted(rules - {here, there})
         assert list(world.catalogue.holders(world.name(), world.rse)) == []
 
+    def test_a_replica_that_was_to_go_is_held(self, world: ContractWorld) -> None:
+        file = world.registered()
+        before = self.asked(world, self.filled(world, file), RuleRequest(world.rse))
+        rules = world.catalogue.hold([file], world.rse, world.account)
+        assert world.catalogue.hold([file], world.rse, world.account) == rules
+        assert [lock.state for lock in world.catalogue.locks(rules[file])] == [LockState.OK]
+        world.catalogue.end_rule(before, 1)
+        world.settle(lambda: not world.catalogue.locks(before))
+        (holder,) = world.catalogue.holders(file, world.rse)
+        assert holder.rule_id == rules[file]
+        world.catalogue.end_rule(rules[file], 1)
+        world.settle(lambda: world.catalogue.missing([file]) == {file})
+
+    def test_what_is_held_is_not_brought(self, world: ContractWorld) -> None:
+        """A rule that holds one file where it is brings no other one there."""
+        file, other = world.registered(), world.registered()
+        rules = world.catalogue.hold([file], world.other, world.account)
+        # Its daemons have done a transfer that was asked for later.
+        later = self.asked(world, other)
+        world.settle(lambda: LockState.OK in {lock.state for lock in world.catalogue.locks(later)})
+        (lock,) = world.catalogue.locks(rules[file])
+        assert (lock.did, lock.rse, lock.state) == (file, world.other, LockState.STUCK)
+        assert not world.catalogue.look_up([file])[file].replicas[world.other].available
+        world.catalogue.end_rule(rules[file], 1)
+        world.settle(lambda: set(world.catalogue.look_up([file])[file].replicas) == {world.rse})
+
+    def test_what_is_not_there_is_not_held(self, world: ContractWorld) -> None:
+        with pytest.raises(NotFound):
+            world.catalogue.hold([world.name()], world.rse, world.account)
+
     def test_an_ended_rule_takes_its_replicas_with_it(self, world: ContractWorld) -> None:
         file = world.registered()
         dataset = self.filled(world, file)
