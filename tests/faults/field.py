@@ -93,20 +93,23 @@ def prove(
     *,
     ending: Callable[[], None] | None = None,
     boost: bool = False,
+    first_act: bool = True,
 ) -> None:
     """The fault is over: the job must come to its end, and everything be as promised.
 
     `codes` are the exit codes that the fault explains. `ending` does faults to the second act, in
-    which rules and replicas end; real files have none.
+    which rules and replicas end; real files in a folder have none. Without the `first_act`: it is
+    over, or what is asked for is the second at once.
     """
     found = field.played.found
-    found(judge.done(job, end=False, boost=boost))
-    found(judge.kept(job))
-    if not job.real:
+    if first_act:
+        found(judge.done(job, end=False, boost=boost))
+        found(judge.kept(job))
+    if job.has_end:
         if ending is not None:
             ending()
         found(judge.done(job, end=True, boost=boost))
-        found(judge.gone(job))
+        found(judge.ended(job))
     found(judge.sources(job))
     found(judge.output(job.ran, codes))
     found(judge.processes(job))

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import md5
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.lake import HOLDERS, RULES, UPLOAD
+from tests.faults.lake import HOLDERS, PROMISED, RULES
 from tests.faults.work import Job, Ran
 
 if TYPE_CHECKING:
     from rucio.client.client import Client
 
 _EMPTY_AFTER = 60.0
+_REAPED_AFTER = 180.0
 _TRIES = 6
 
 
@@ -70,17 +71,21 @@ def done(job: Job, *, end: bool, tries: int = _TRIES, boost: bool = False) -> It
     """The same command, given again, says that it is done; given once more, that it was.
 
     Two runs that move nothing are enough to see that it never will be. `boost`: let Rucio try stuck
-    rules again before each try, as an operator does.
+    rules again before each try, as an operator does. What only waits for Rucio's reaper is given
+    its time.
     """
-    idle = 0
-    for _ in range(tries):
+    idle, limit = 0, time.monotonic() + _REAPED_AFTER
+    while tries:
         if boost:
             job.lake.boost(job.scope)
         ran = job.run(end=end)
+        if ran.code == 0 and ran.end["leaving"] and time.monotonic() < limit:
+            continue
+        tries -= 1
         idle += ran.end.get("changed") is False
-        if ran.code == 0 or idle == 2:
+        if job.is_done(ran) or idle == 2:
             break
-    if ran.code != 0:
+    if not job.is_done(ran):
         yield Broken(Promise.DONE, f"it does not come to its end: {ran}, waiting: {waiting(ran)}")
         return
     again = job.run(end=end)
@@ -90,24 +95,38 @@ def done(job: Job, *, end: bool, tries: int = _TRIES, boost: bool = False) -> It
 
 def waiting(ran: Ran) -> str:
     """What a run says that it waits for."""
-    told = [f"{did}: {why}" for did, why in ran.end.get("waiting", {}).items()]
+    told = [
+        f"{did}: {why}"
+        for key in ("waiting", "leaving", "staying")
+        for did, why in ran.end.get(key, {}).items()
+    ]
     return ", ".join([*told, *ran.end.get("still_there", ())]) or "nothing"
 
 
 def kept(job: Job) -> Iterator[Broken]:
     """Each file is there once, in its dataset, on every RSE, with its bytes; and nothing else."""
+    return _as_promised(job, (job.upload, *PROMISED), (job.upload, *RULES))
+
+
+def ended(job: Job) -> Iterator[Broken]:
+    """After the second act: the origin is free, and all is where it was promised; or, of files that
+    were made, nothing is left."""
+    return _as_promised(job, PROMISED, RULES) if job.origin else gone(job)
+
+
+def _as_promised(job: Job, holders: Sequence[str], rules: Sequence[str]) -> Iterator[Broken]:
     with job.lake.official() as client:
         yield from _dids(client, job, {*job.names, *job.datasets, *job.containers})
         for dataset, names in job.datasets.items():
             inside = Counter(row["name"] for row in client.list_content(job.scope, dataset))
             yield from _compare(f"content of {dataset}", Counter(names), inside)
-            yield from _rules(list(client.list_did_rules(job.scope, dataset)), dataset)
+            yield from _rules(list(client.list_did_rules(job.scope, dataset)), dataset, rules)
         replicas = _replicas(client, job)
     yield from _compare("file in the catalogue", Counter(job.names), Counter(list(replicas)))
     for name, row in replicas.items():
         available = {rse for rse, state in row["states"].items() if state == "AVAILABLE"}
-        yield from _compare(f"replica of {name}", Counter(HOLDERS), Counter(available))
-    yield from _stored(job, replicas)
+        yield from _compare(f"replica of {name}", Counter(holders), Counter(available))
+    yield from _stored(job, replicas, holders)
 
 
 def _dids(client: Client, job: Job, expected: set[str]) -> Iterator[Broken]:
@@ -115,9 +134,11 @@ def _dids(client: Client, job: Job, expected: set[str]) -> Iterator[Broken]:
     yield from _compare("DID", Counter(expected), found)
 
 
-def _rules(rules: list[dict[str, Any]], dataset: str) -> Iterator[Broken]:
+def _rules(
+    rules: list[dict[str, Any]], dataset: str, expressions: Sequence[str]
+) -> Iterator[Broken]:
     found = Counter(str(rule["rse_expression"]) for rule in rules)
-    yield from _compare(f"rule on {dataset}", Counter((UPLOAD, *RULES)), found)
+    yield from _compare(f"rule on {dataset}", Counter(expressions), found)
     for rule in rules:
         if rule["state"] != "OK":
             how = f"the rule of {dataset} to {rule['rse_expression']} is {rule['state']}"
@@ -129,8 +150,10 @@ def _replicas(client: Client, job: Job) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in client.list_replicas(dids, all_states=True)}
 
 
-def _stored(job: Job, replicas: dict[str, dict[str, Any]]) -> Iterator[Broken]:
-    for rse in HOLDERS:
+def _stored(
+    job: Job, replicas: dict[str, dict[str, Any]], holders: Sequence[str]
+) -> Iterator[Broken]:
+    for rse in holders:
         stored = job.lake.stored(rse, job.scope)
         yield from _compare(f"file on {rse}", Counter(job.names), Counter(list(stored)))
         for name, path in stored.items():
@@ -184,4 +207,4 @@ def sources(job: Job) -> Iterator[Broken]:
     """When all is done, no source is left that should be freed, and no half of a file."""
     places = (job.sources,) if job.real else (job.output / "source", job.output / "uploads")
     for path in (p for place in places for p in place.rglob("*") if p.is_file()):
-        yield Broken(Promise.LEFT, f"local file {path.relative_to(job.folder)}")
+        yield Broken(Promise.LEFT, f"source file, or half of one: {path}")

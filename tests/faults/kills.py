@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 
 from tests.faults.field import Field, prove
@@ -52,30 +53,44 @@ class Kills:
 
 
 def at_random(field: Field) -> None:
+    """Files that are made, and real ones."""
+    _spend(field, field.kills, lambda turn: field.job("kill", real=turn % 3 == 2))
+
+
+def at_origin(field: Field) -> None:
+    """Files of an origin RSE, which is freed; a part of the kills is enough for one kind of job."""
+    _spend(field, field.kills // 3, lambda _: field.job("origin", real=True, origin=True))
+
+
+def _spend(field: Field, number: int, make: Callable[[int], Job]) -> None:
     """Jobs at once until all kills are spent, each killed again and again through both acts."""
-    kills = Kills(field.kills)
+    kills = Kills(number)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        workers = [pool.submit(_worker, field, kills, number) for number in range(_AT_ONCE)]
+        workers = [pool.submit(_worker, field, kills, turn, make) for turn in range(_AT_ONCE)]
         for worker in workers:
             worker.result()
     where = ", ".join(f"{number} {phase}" for phase, number in kills.phases.most_common())
     field.played.did(kills.phases.total(), f"after: {where}")
 
 
-def _worker(field: Field, kills: Kills, number: int) -> None:
-    draw = field.draw(f"kills/{number}")
-    turn = number
+def _worker(field: Field, kills: Kills, turn: int, make: Callable[[int], Job]) -> None:
+    draw = field.draw(f"kills/{turn}")
     while kills.any_left:
-        job = field.job("kill", real=turn % 3 == 2)
+        # Now and then an origin is to be freed at once, as soon as it may be.
+        job, both_acts = make(turn), turn % 4 != 3
         turn += 1
-        play(field, job, draw, kills)
+        play(field, job, draw, kills, first_act=both_acts or not job.origin)
 
 
-def play(field: Field, job: Job, draw: random.Random, kills: Kills) -> None:
-    """One job, killed through both acts, then judged."""
+def play(
+    field: Field, job: Job, draw: random.Random, kills: Kills, *, first_act: bool = True
+) -> None:
+    """One job, killed through both acts, or the second alone, then judged."""
     with field.watched(job), field.proxied(job) as proxy:
-        _act(job, proxy, draw, kills, end=False)
-        prove(field, job, (), ending=lambda: _act(job, proxy, draw, kills, end=True))
+        if first_act:
+            _act(job, proxy, draw, kills, end=False)
+        ending = partial(_act, job, proxy, draw, kills, end=True)
+        prove(field, job, (), ending=ending, first_act=first_act)
 
 
 def _act(job: Job, proxy: FaultProxy, draw: random.Random, kills: Kills, *, end: bool) -> None:
@@ -83,10 +98,12 @@ def _act(job: Job, proxy: FaultProxy, draw: random.Random, kills: Kills, *, end:
         if not kills.take():
             return
         ran = _killed(job, proxy, draw, end=end)
-        if ran.code != -9:
-            kills.give_back()
+        if ran.code == -9:
+            kills.hit(ran)
+            continue
+        kills.give_back()
+        if job.is_done(ran):
             return
-        kills.hit(ran)
 
 
 def _killed(job: Job, proxy: FaultProxy, draw: random.Random, *, end: bool) -> Ran:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from tests.lake.campaigns import ORIGIN, make_origin
 
 from rucio_inject.lake.embedded import EmbeddedLake
 
@@ -153,6 +154,11 @@ class Lake:
     def storage(self, rse: str) -> Path:
         """The folder of an RSE."""
         return self.root / "storage" / rse
+
+    def make_origin(self) -> None:
+        """An RSE that has files of its own, `campaigns.ORIGIN`."""
+        with self.official() as client:
+            make_origin(client, self.storage(ORIGIN))
 
     def daemon(self, *words: str) -> str:
         """Run one of Rucio's own daemons, once, on the lake's database; what it said."""

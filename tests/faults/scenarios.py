@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tests.faults import grid, kills, local, network, servers, storages
+from tests.faults import grid, kills, local, network, origin, servers, storages
 from tests.faults.field import Field
 from tests.faults.lake import UPLOAD
 from tests.faults.storages import (
@@ -154,6 +154,34 @@ SCENARIOS = (
         "the uploaded replica is deleted before transfers",
         storages.upload_tampered(storages.delete, _WAITS),
     ),
+    Scenario("origin-kill", "kill -9 while an origin RSE is proved and freed", kills.at_origin),
+    Scenario("origin-server", "Rucio's server is killed amid its freeing", origin.server_killed),
+    Scenario(
+        "origin-corrupt",
+        "a promised copy is corrupted when it is proved; its bytes are put back",
+        origin.spoiled(storages.corrupt, storages.CHECKSUM, declare=False),
+    ),
+    Scenario(
+        "origin-deleted",
+        "a promised copy is deleted when it is proved; Rucio recovers it",
+        origin.spoiled(storages.delete, FILES_FAILED, declare=True),
+    ),
+    Scenario(
+        "origin-bad",
+        "a promised copy is declared bad, and cannot be recovered",
+        origin.taken(origin.bad),
+    ),
+    Scenario(
+        "origin-rule",
+        "a promised rule is deleted with its copies",
+        origin.taken(origin.rule_deleted),
+    ),
+    Scenario(
+        "origin-late",
+        "all promised copies of a file are lost before Rucio's reaper comes",
+        origin.before_the_reaper,
+    ),
+    Scenario("origin-end", "a promised rule is given an end", origin.rule_ends),
     Scenario("forgotten", "Rucio forgets what it had confirmed", local.forgotten),
     Scenario("full-disk", "the ledger's disk is full", local.full_disk),
     Scenario("clock", "the clock jumps by days", local.clock_jumps, local.no_faketime),

@@ -15,7 +15,7 @@ from tests.faults.work import Job, Ran
 
 ERROR, FILES_FAILED, CHECKSUM, LATER, STUCK = 1, 3, 4, 5, 7
 VICTIM = "LAPP-FAST"
-_SHORT = 12
+SHORT = 12
 
 
 @contextmanager
@@ -94,9 +94,9 @@ def before(
         with field.watched(job):
             with fault(field.lake):
                 field.played.did(1)
-                ran = job.run(deadline=_SHORT)
+                ran = job.run(deadline=SHORT)
                 field.played.found(check(job))
-            _told(field, ran)
+            tell(field, ran)
             prove(field, job, codes, boost=True)
 
     return play
@@ -118,13 +118,13 @@ def at_rules(
 
         with field.watched(job), field.proxied(job) as proxy:
             proxy.hook = hook
-            ran = job.run(deadline=_SHORT)
+            ran = job.run(deadline=SHORT)
             proxy.hook = None
             field.played.found(check(job))
             for manager in entered:
                 field.played.did(1)
                 manager.__exit__(None, None, None)
-            _told(field, ran)
+            tell(field, ran)
             prove(field, job, codes, boost=True)
 
     return play
@@ -142,8 +142,8 @@ def at_the_end(
         def ending() -> None:
             with fault(field.lake):
                 field.played.did(1)
-                ran = job.run(end=True, deadline=_SHORT)
-            _told(field, ran)
+                ran = job.run(end=True, deadline=SHORT)
+            tell(field, ran)
             if mend is not None:
                 mend(field, job)
 
@@ -156,7 +156,7 @@ def remove_dark(field: Field, job: Job) -> None:
     """Rucio's posix protocol says "deleted" of files that it could not reach: they stay, and the
     catalogue forgets them. The command must tell so and not take them for gone; then they are
     removed, as a site's cleaning does."""
-    ran = job.run(end=True, deadline=_SHORT)
+    ran = job.run(end=True, deadline=SHORT)
     dark = job.lake.stored(VICTIM, job.scope)
     told = {did.partition(":")[2] for did in ran.end.get("still_there", ())}
     if not set(dark) <= told:
@@ -167,7 +167,8 @@ def remove_dark(field: Field, job: Job) -> None:
     field.played.did(0, f"dark files, told as still there: {len(dark)}; removed by hand")
 
 
-def _told(field: Field, ran: Ran) -> None:
+def tell(field: Field, ran: Ran) -> None:
+    """Note what a run said while the fault lasted."""
     failures = {f"{f['code']}: {f['reason']}" for f in ran.end.get("failures", ())}
     why = " | ".join(sorted(failures)[:1]) or " | ".join(ran.err.strip().splitlines()[-2:])
     field.played.did(0, f"exit code {ran.code}: {why}")
@@ -227,12 +228,12 @@ def tampered(
         job = field.job("tamper", real=True)
         with field.watched(job):
             with Tamper(field.lake, job, VICTIM, act) as tamper:
-                ran = job.run(deadline=_SHORT)
+                ran = job.run(deadline=SHORT)
             field.played.did(int(tamper.path is not None))
-            _told(field, ran)
+            tell(field, ran)
             field.played.found(_set_aside(job, ran, tamper, codes))
             if declare:
-                _declare_bad(field.lake, job, tamper.name)
+                declare_bad(field.lake, job, tamper.name)
             elif tamper.path is not None:
                 tamper.path.write_bytes(job.contents[tamper.name])
             prove(field, job, codes, boost=True)
@@ -255,11 +256,12 @@ def _set_aside(job: Job, ran: Ran, tamper: Tamper, codes: tuple[int, ...]) -> It
                 yield Broken(Promise.LOST, f"rules of {dataset} end or are gone: {rules}")
 
 
-def _declare_bad(lake: Lake, job: Job, name: str) -> None:
-    """Declare the replica bad, and run Rucio's necromancer, which is no daemon of the lake."""
+def declare_bad(lake: Lake, job: Job, name: str, *rses: str) -> None:
+    """Declare a replica bad, at the victim if no RSEs are named, and run Rucio's necromancer: that
+    of a busy lake may take its time."""
     with lake.official() as client:
-        row = {"scope": job.scope, "name": name, "rse": VICTIM}
-        client.declare_bad_file_replicas([row], reason="damaged by the fault runner", force=True)
+        rows = [{"scope": job.scope, "name": name, "rse": rse} for rse in rses or (VICTIM,)]
+        client.declare_bad_file_replicas(rows, reason="damaged by the fault runner", force=True)
     lake.daemon("rucio-necromancer", "--run-once")
 
 
@@ -278,10 +280,10 @@ def upload_tampered(act: Callable[[Path], None], codes: tuple[int, ...]) -> Call
 
         with field.watched(job), field.proxied(job) as proxy:
             proxy.hook = hook
-            ran = job.run(deadline=_SHORT)
+            ran = job.run(deadline=SHORT)
             proxy.hook = None
             field.played.did(len(hit))
-            _told(field, ran)
+            tell(field, ran)
             for path in hit:
                 path.write_bytes(job.contents[name])
             prove(field, job, codes, boost=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 from tests.faults.lake import ACCOUNT, RULES, UPLOAD, Lake
+from tests.lake.campaigns import ORIGIN
 
 MARK = "FAULTS_JOB"
 """In the environment of every process of a job: the job's folder."""
@@ -64,14 +65,19 @@ class Ran:
 class Job:
     """A campaign in a scope, a night and runs of its own, so that nothing else counts there.
 
-    `real`: files in a folder that are freed, rather than ones that the command makes. `proxy` is
+    `real`: files in a folder that are freed, rather than ones that the command makes; with
+    `origin` they lie at an RSE, where they live on for `lifetime` once they are proved. `proxy` is
     where the command looks for Rucio; None: the lake itself.
+
+    Files that are made come to their end in a second act, and so does the origin.
     """
 
     folder: Path
     name: str
     lake: Lake
     real: bool = False
+    origin: bool = False
+    lifetime: str = "1s"
     size: int = _SIZE
     runs: int = 2
     subruns: int = 3
@@ -123,6 +129,20 @@ class Job:
         return (night, f"{night}.{TARGET}", f"{night}.{TARGET}.Calibrated_M1")
 
     @property
+    def upload(self) -> str:
+        """The RSE from which Rucio copies."""
+        return ORIGIN if self.origin else UPLOAD
+
+    @property
+    def has_end(self) -> bool:
+        """Whether there is a second act."""
+        return self.origin or not self.real
+
+    def is_done(self, ran: Ran) -> bool:
+        """Whether a run has come to the end of its act; an origin may be freed a while later."""
+        return ran.code == 0 and not ran.end["leaving"]
+
+    @property
     def output(self) -> Path:
         """Where the command keeps what it makes."""
         return self.folder / "out"
@@ -130,13 +150,17 @@ class Job:
     @property
     def sources(self) -> Path:
         """Where real files lie."""
-        return self.folder / "inbox"
+        return self.lake.storage(ORIGIN) / self.scope if self.origin else self.folder / "inbox"
 
     def _write_sources(self) -> None:
+        if self.origin:
+            self.lake.make_origin()
         self.sources.mkdir()
         for name in self.names:
             self.contents[name] = random.Random(name).randbytes(self.size)
             (self.sources / name).write_bytes(self.contents[name])
+            # Long ago: nobody writes to it any more.
+            os.utime(self.sources / name, (1.6e9, 1.6e9))
 
     def checksums(self, name: str) -> tuple[str, str]:
         """adler32 and md5 of a real file."""
@@ -145,27 +169,33 @@ class Job:
 
     def write(self, *, end: bool, deadline: int) -> Path:
         """Write the campaign file; JSON is YAML, too."""
-        source: dict[str, Any] = {"kind": "directory", "path": str(self.sources), "free": True}
-        if not self.real:
-            payload = {"kind": "raw", "size": self.size}
-            names = str(self.folder / "names.txt")
-            source = {"kind": "listing", "path": names, "payload": payload, "seed": self.number}
         keys = {
             "campaign": "faulty",
             "account": ACCOUNT,
             "scope": self.scope,
-            "source": source,
-            "upload": {"rse": UPLOAD},
+            "source": self._source(end=end),
+            "upload": {"rse": self.upload},
             "rules": [{"rse_expression": expression} for expression in RULES],
             "replication": {"deadline": f"{deadline}s"},
             # A fault outlasts a run; what is tried within it shall not take minutes.
             "retry": {"attempts": 4, "longest": "2s"},
         }
-        if end:
+        if self.origin:
+            keys["naming"] = {"closing": {"quiet": "1s"}}
+        elif end:
             keys["end"] = {"lifetime": "1s", "deadline": f"{deadline}s"}
         path = self.folder / ("ended.yaml" if end else "kept.yaml")
         path.write_text(json.dumps(keys, indent=1))
         return path
+
+    def _source(self, *, end: bool) -> dict[str, Any]:
+        if self.origin:
+            freeing = {"free": True, "lifetime": self.lifetime} if end else {}
+            return {"kind": "rse", "folder": self.scope, "read": True, **freeing}
+        if self.real:
+            return {"kind": "directory", "path": str(self.sources), "free": True}
+        payload, names = {"kind": "raw", "size": self.size}, str(self.folder / "names.txt")
+        return {"kind": "listing", "path": names, "payload": payload, "seed": self.number}
 
     def start(self, *options: str, end: bool = False, deadline: int = 60) -> Run:
         """Start the command."""

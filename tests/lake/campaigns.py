@@ -9,14 +9,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.injection import FileRecord
+from rucio_inject.lake.content import Rse
 from rucio_inject.lake.embedded import EmbeddedLake
+from rucio_inject.lake.furnish import _posix, _rse
 from rucio_inject.ledger.sql_ledger import SqlLedger
+
+if TYPE_CHECKING:
+    from rucio.client.client import Client
 
 SCOPE = "MAGIC_PIC_BRUZZESE"
 RULES = ("PIC-DCACHE", "INFN-NA-DPM", "QOS=FAST")
@@ -32,6 +37,20 @@ MOCK = {
     "payload": {"kind": "raw", "size": "20kB"},
 }
 END = {"lifetime": "1s", "deadline": "60s"}
+
+
+def make_origin(client: Client, folder: Path) -> None:
+    """An RSE that is not deterministic, as an administrator makes one, if it is not there yet."""
+    folder.mkdir(exist_ok=True)
+    if ORIGIN in {entry["rse"] for entry in client.list_rses()}:
+        return
+    client.add_rse(ORIGIN, deterministic=False)
+    service = client.list_rse_attributes("PIC-INJECT")["fts"]
+    _rse(client, ORIGIN, Rse(deterministic=False), [_posix(folder)], service)
+    for other in ("PIC-DCACHE", "INFN-NA-DPM", "LAPP-FAST"):
+        client.add_distance(ORIGIN, other, {"distance": 1})
+        client.add_distance(other, ORIGIN, {"distance": 1})
+    client.set_local_account_limit("magic", ORIGIN, -1)
 
 
 def campaign(name: str, seed: int, **changes: Any) -> dict[str, Any]:

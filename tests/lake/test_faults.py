@@ -1,11 +1,12 @@
-"""A short cut of the fault runner: kills, lost answers, errors, and three commands at once."""
+"""A short cut of the fault runner: kills, lost answers, errors, three commands at once, and an
+origin that is freed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tests.faults import judge, kills, local, network
+from tests.faults import judge, kills, local, network, origin
 from tests.faults.field import Field
 from tests.faults.judge import Promise
 from tests.faults.lake import PROMISED, Lake
@@ -38,6 +39,19 @@ def test_killed_at_random_nothing_is_lost_doubled_or_freed_early(field: Field) -
     left = kills.Kills(field.kills)
     kills.play(field, field.job("kill"), draw, left)
     assert left.phases.total() > 0
+    assert field.played.broken == []
+
+
+def test_an_origin_whose_freeing_is_killed(field: Field) -> None:
+    left = kills.Kills(3)
+    job = field.job("origin", real=True, origin=True, runs=1, subruns=2)
+    kills.play(field, job, field.draw("origin"), left, first_act=False)
+    assert left.phases.total() > 0
+    assert field.played.broken == []
+
+
+def test_a_last_copy_at_an_origin_outlives_the_reaper(field: Field) -> None:
+    origin.before_the_reaper(field)
     assert field.played.broken == []
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import ORIGIN, SCOPE, Bench, Ran, campaign
+from tests.lake.campaigns import ORIGIN, SCOPE, Bench, Ran, campaign, make_origin
 
-from rucio_inject.lake.content import Rse
 from rucio_inject.lake.embedded import EmbeddedLake
-from rucio_inject.lake.furnish import _posix, _rse
 
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
@@ -39,18 +37,9 @@ def arrive(folder: Path, name: str, content: bytes, digest: str | None = None) -
 
 @pytest.fixture
 def origin(running_lake: EmbeddedLake, official_client: Official) -> Path:
-    """The folder of an RSE that is not deterministic, as an administrator makes one."""
-    client = official_client("root")
+    """The folder of an RSE that is not deterministic."""
     folder = running_lake.paths.storage / ORIGIN
-    folder.mkdir(exist_ok=True)
-    if ORIGIN not in {entry["rse"] for entry in client.list_rses()}:
-        client.add_rse(ORIGIN, deterministic=False)
-        service = client.list_rse_attributes("PIC-INJECT")["fts"]
-        _rse(client, ORIGIN, Rse(deterministic=False), [_posix(folder)], service)
-        for other in ("PIC-DCACHE", "LAPP-FAST"):
-            client.add_distance(ORIGIN, other, {"distance": 1})
-            client.add_distance(other, ORIGIN, {"distance": 1})
-        client.set_local_account_limit("magic", ORIGIN, -1)
+    make_origin(official_client("root"), folder)
     return folder
 
 
