@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-from rucio_inject.campaign.schema import Campaign, FolderSource
+from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.schema import RseSource as RseSettings
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileState
@@ -46,6 +46,7 @@ from rucio_inject.terms import (
     ceiling,
     closing,
     fixed,
+    frees_sources,
     lifetimes,
     makes_files,
     origin,
@@ -135,7 +136,8 @@ class Assembly:
     @property
     def _frees(self) -> bool:
         source = self._campaign.source
-        return isinstance(source, FolderSource | RseSettings) and source.free
+        at_rse = isinstance(source, RseSettings) and source.free
+        return at_rse or frees_sources(self._campaign)
 
     def _bringing(self) -> tuple[MeasureFiles, Bringing]:
         """What measures files, and what sees to it that the upload RSE holds them."""
@@ -225,7 +227,7 @@ class Assembly:
             self._journal,
             self._proofs(),
             made_in=self._folders.source if makes_files(campaign) else None,
-            real_ones_too=self._frees and not self._at_rse,
+            real_ones_too=frees_sources(campaign),
             watermark=watermark(campaign, self._ports.catalogue, self._ports.storage),
         )
 

@@ -42,16 +42,21 @@ def rucio_ports(
     bell: Bell | None = None,
     renewing: Renewing | None = None,
     names: re.Pattern[str] = GENERIC_NAME,
+    durable: bool = False,
 ) -> Ports:
     """A real Rucio, signed in to with these options; before, with what may have to be renewed.
-    `names` are those that the site's schema takes for DIDs."""
+    `names` are those that the site's schema takes for DIDs; `durable`: what a folder of this
+    machine was given, or is read back from it, survives a power cut."""
     session = _signed_in(sign_in, clock, renewing)
     # Rucio reads its configuration when it is imported, so it is imported after signing in.
     from rucio_inject.rucio.catalogue import RucioCatalogue  # noqa: PLC0415
     from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
 
     analyser = PhysicsAnalyser() if analyse else None
-    catalogue, storage = RucioCatalogue(session), RucioStorage(session, names=names)
+    catalogue, storage = (
+        RucioCatalogue(session),
+        RucioStorage(session, names=names, durable=durable),
+    )
     return Ports(catalogue, storage, analyser, clock, bell, session.credentials)
 
 

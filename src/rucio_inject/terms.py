@@ -168,6 +168,12 @@ def _size_at(storage: Storage, rse: str, record: FileRecord) -> int | None:
     return found.size
 
 
+def frees_sources(campaign: Campaign) -> bool:
+    """Whether real files of this machine are removed once the lake has proved that it has them:
+    then nothing that was written there may be in memory alone."""
+    return isinstance(campaign.source, FolderSource) and campaign.source.free
+
+
 def makes_files(campaign: Campaign) -> bool:
     """Whether the campaign's files are made for it, and are not real ones."""
     return campaign.source.kind in {"mock", "listing"}

@@ -51,6 +51,7 @@ from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Bell, Clock, FactSink, Ledger
 from rucio_inject.rucio.session import SignIn
 from rucio_inject.steps.prepare import Lake
+from rucio_inject.terms import frees_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,14 @@ def _run(
 
 def _ports(campaign: Campaign, sign_in: SignIn, clock: Clock, bell: Bell | None) -> Ports:
     analyse, renewing = campaign.access.analyse, campaign.sign_in
-    return rucio_ports(sign_in, clock, analyse=analyse, bell=bell, renewing=renewing)
+    return rucio_ports(
+        sign_in,
+        clock,
+        analyse=analyse,
+        bell=bell,
+        renewing=renewing,
+        durable=frees_sources(campaign),
+    )
 
 
 def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) -> ExitCode:

@@ -68,7 +68,8 @@ class PosixAccess:
     """The folder of an RSE, for one call: `doing` begins the messages of its errors.
 
     `protocol` is Rucio's, of which only what computes names is used; `prefixes` are those of all
-    posix protocols of the RSE. `durable`: what is written is on the disk before it is told.
+    posix protocols of the RSE. `durable`: what is written, or read back, is on the disk before it
+    is told.
     OSError of the storage goes through, for `storage_errors`.
     """
 
@@ -151,6 +152,9 @@ class PosixAccess:
             if not self.shows(pfn):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             with FileIO(path) as file:
+                if self.durable:
+                    # Whoever wrote it: bytes that are read out of memory prove nothing of the disk.
+                    os.fsync(file.fileno())
                 yield file
         except FileNotFoundError as error:
             raise ReplicaMissing(

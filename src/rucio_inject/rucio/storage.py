@@ -83,8 +83,8 @@ class RucioStorage:
         """`folder` takes replicas that are read and not kept, where Rucio's class reads them; None
         is the system's for temporary files.
 
-        `durable`: what is written to a folder of this machine survives a power cut as soon as
-        `put` returns. It waits for the disk then, for each file.
+        `durable`: what is written to a folder of this machine, or read back from it, survives a
+        power cut as soon as that returns. It waits for the disk then, for each file.
 
         `drivers` by scheme, None for the usual ones; `schemes`: no other protocol is used.
         `preferred` is the beginning of all PFNs of a protocol, which alone is used for what it

@@ -345,8 +345,19 @@ class TestDurability:
         storage.put("RSE", source, FILE)
         assert calls == ["pool", "partial", "name", "scope"]
 
+    def test_what_is_read_back_is_on_the_disk_whoever_wrote_it(
+        self, pool: Path, source: Path, storage: RucioStorage, calls: list[str], tmp_path: Path
+    ) -> None:
+        pfn = storage.put("RSE", source, FILE).pfn
+        careful = storage_of(settings_of(pool), durable=True)
+        calls.clear()
+        careful.measure("RSE", pfn)
+        careful.checksum("RSE", pfn)
+        careful.get("RSE", pfn, tmp_path / "copy")
+        assert calls == [Path(pfn).name] * 3
+
     def test_nobody_waits_who_did_not_ask_for_it(
         self, storage: RucioStorage, source: Path, calls: list[str]
     ) -> None:
-        storage.put("RSE", source, FILE)
+        storage.measure("RSE", storage.put("RSE", source, FILE).pfn)
         assert calls == ["name"]
