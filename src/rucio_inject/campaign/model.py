@@ -52,7 +52,13 @@ class Model(BaseModel):
     """What all parts of a campaign share: no unknown keys, no change after loading, and no error
     that shows what was given, as that may be a secret."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        # A model is a part of others: it is built with the whole, once.
+        defer_build=True,
+    )
 
 
 # How errors name the two sorts of a value that may be one text, or keys and values.
