@@ -28,6 +28,7 @@ from rucio_inject.outcome import Outcome
 from rucio_inject.plan import Plan
 from rucio_inject.ports import FactSink, Ledger, Source
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.prepare import (
     Lake,
     prepare_scope,
@@ -78,13 +79,16 @@ class Injector:
         onlookers: Sequence[FactSink] = (),
         *,
         new_cycle: bool = False,
+        looks: Looks | None = None,
     ) -> None:
         """`onlookers` are shown every fact after the ledger has it. `new_cycle`: if the last cycle
-        has ended, make the mock files of another one. Other sources have one cycle only."""
+        has ended, make the mock files of another one. Other sources have one cycle only. `looks`:
+        a watch asks for several runs, and this is one of them."""
         self._campaign = campaign
         self._new_cycle = new_cycle
         self._ledger = ledger
         self._journal = Journal(ledger, onlookers, ports.clock)
+        self._looks = looks or Looks(ports.clock)
         self._hasty_ports = ports
         self._ports = patient_ports(ports, campaign, self._journal.mention)
         another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
@@ -223,14 +227,14 @@ class Injector:
         """
         own_folder(self.folders.output, self._campaign.campaign)
         pipeline = Assembly(
-            self._campaign, self._ports, self.folders, self._journal, lake, self._cycle
+            self._campaign, self._ports, self.folders, self._journal, lake, self._cycle, self._looks
         ).pipeline()
         # Counts that fail are left out: nobody waits for them.
         sampler = make_sampler(
             self._campaign, self._hasty_ports, self.folders, lake, self._journal.mention
         )
         try:
-            with sampler:
+            with sampler, self._looks.look():
                 return pipeline.run()
         finally:
             self.counting_failure = sampler.failure

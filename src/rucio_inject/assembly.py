@@ -27,6 +27,7 @@ from rucio_inject.steps.fresh import ProvedNow
 from rucio_inject.steps.in_place import MeasureInPlace, TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.leaving import Leaving
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
@@ -73,8 +74,10 @@ class Assembly:
         journal: Journal,
         lake: Lake,
         cycle: int,
+        looks: Looks,
     ) -> None:
         self._campaign = campaign
+        self._looks = looks
         self._ports = ports
         self._folders = folders
         self._journal = journal
@@ -131,6 +134,7 @@ class Assembly:
             placing(self._campaign),
             self._cycle,
             closed=partial(closed, self._ports.catalogue),
+            looks=self._looks,
         )
 
     @property

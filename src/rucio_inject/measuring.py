@@ -101,6 +101,14 @@ def seen_now(path: Path) -> Seen | None:
         raise unreadable(path, error.strerror) from error
 
 
+def seen_unopened(path: Path) -> Seen | None:
+    """The same of a file that is not opened; None if the system tells nothing of it."""
+    try:
+        return _seen(path.stat())
+    except OSError:
+        return None
+
+
 def measure_open(file: FileIO, write: Write | None = None, *, most: int | None = None) -> Measure:
     """Read an open file to its end, or to the first block beyond `most` bytes; each block goes to
     `write` too. OSError as the system raises it."""

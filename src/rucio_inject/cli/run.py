@@ -50,6 +50,7 @@ from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Bell, Clock, FactSink, Ledger
 from rucio_inject.rucio.session import SignIn
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.terms import frees_sources
 
@@ -72,6 +73,7 @@ class Job:
     ledger: SqlLedger
     around: Surroundings
     display: Display
+    looks: Looks
 
 
 @click.command(epilog="Example: rucio-inject run --output out campaigns/magic.yaml")
@@ -191,7 +193,7 @@ def _run(
         surrounded(campaign, ledger, clock, ties) as around,
     ):
         ports = _ports(campaign, sign_in, clock, around.bell)
-        job = Job(campaign, ports, ledger, around, display)
+        job = Job(campaign, ports, ledger, around, display, Looks(clock))
         report = _once(job, new_cycle=new_cycle, greet=True)
     _conclude(report, display)
     return report.code
@@ -223,7 +225,7 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
         surrounded(campaign, ledger, clock, Ties()) as around,
     ):
         ports = _ports(campaign, sign_in, clock, around.bell)
-        job = Job(campaign, ports, ledger, around, display)
+        job = Job(campaign, ports, ledger, around, display, Looks(clock, go_on=True))
         while True:
             before = code
             try:
@@ -253,7 +255,9 @@ def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:
     start = clock.monotonic()
     progress, news = _progress(campaign, ledger, clock, display), News()
     onlookers: list[FactSink] = [progress, news, *job.around.onlookers]
-    injector = Injector(campaign, job.ports, ledger, onlookers, new_cycle=new_cycle)
+    injector = Injector(
+        campaign, job.ports, ledger, onlookers, new_cycle=new_cycle, looks=job.looks
+    )
     lake = injector.prepare()
     if greet and not (display.quiet or display.json):
         _say("\n".join(map(legible, _greeting(campaign, lake))))

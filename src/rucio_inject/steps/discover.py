@@ -15,7 +15,6 @@ from rucio_inject.domain.facts import (
     Fact,
     FileAnnounced,
     FileFound,
-    FileRetried,
     NameSkipped,
     SourceSentAgain,
 )
@@ -24,6 +23,7 @@ from rucio_inject.domain.place import Place
 from rucio_inject.measuring import measure_file
 from rucio_inject.ports import LeftOut, Source, SourceFile
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.unchanged import refuse_other_place
 
 BATCH = 1000
@@ -43,9 +43,12 @@ class Discover:
         cycle: int,
         *,
         closed: Closed | None = None,
+        looks: Looks | None = None,
     ) -> None:
         """`place` gives a name its place in the catalogue, or raises NameRefused; `cycle` is the
-        one that new files belong to; `closed` tells which datasets take no more."""
+        one that new files belong to; `closed` tells which datasets take no more; `looks`: which
+        look of a watch this is, if it is of one."""
+        self._looks = looks or Looks(journal.clock)
         self._closed = closed
         self._journal = journal
         self._source = source
@@ -60,7 +63,8 @@ class Discover:
         """Put everything found on record; how many names were skipped.
 
         A file that is on record already stays as it is, unless it had failed: then it goes on
-        from where it came from, since asking again is what a person does who has mended the cause.
+        from where it came from, if this look of a watch is to try it again. Without a watch it
+        always is, since asking again is what a person does who has mended the cause.
         """
         skipped, self.not_yet = 0, []
         self.rewritten.clear()
@@ -88,9 +92,9 @@ class Discover:
 
     def _retry(self) -> None:
         """Let failed files go on; one that is in the lake needs its source no more."""
-        for files in batches(self._journal.ledger.files({FileState.QUARANTINED})):
-            now = self._journal.clock.now()
-            self._journal.tell(FileRetried(at=now, did=record.did) for record in files)
+        aside = self._journal.ledger.files({FileState.QUARANTINED})
+        for files in batches(self._looks.again(aside)):
+            self._journal.retry(files)
 
     def _offered(self) -> Iterator[SourceFile | LeftOut]:
         """What the source offers; a source that was emptied since is no mistake."""
@@ -156,6 +160,8 @@ class Discover:
 
     def _seen_again(self, file: SourceFile, record: FileRecord) -> Iterator[Fact]:
         """What is new about a file that is on record."""
+        if record.state is FileState.QUARANTINED and file.where == record.path:
+            self._looks.offered(record, file)
         if record.measure is None:
             # Another file of its name may be offered first now: that tells nothing of this one.
             about = file.announced if file.where == record.path else None

@@ -7,7 +7,8 @@ from threading import RLock
 
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import InjectError
-from rucio_inject.domain.facts import Fact, FileFailed, NameSkipped
+from rucio_inject.domain.facts import Fact, FileFact, FileFailed, FileRetried, NameSkipped
+from rucio_inject.domain.injection import FileRecord
 from rucio_inject.ports import Clock, FactSink, Ledger
 from rucio_inject.steps.pool import Crew
 
@@ -21,8 +22,14 @@ class Journal:
         self.crew = Crew(clock)
         self._onlookers = onlookers
         self._telling = RLock()
-        self.changed = False
-        """Whether anything has happened; a name that is skipped at every run is nothing new."""
+        self._changed = False
+        self._tried_again: dict[DID, tuple[str, str]] = {}
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything has happened; a name that is skipped at every run is nothing new, nor is
+        a file that was tried again and failed as before."""
+        return self._changed or bool(self._tried_again)
 
     def tell(self, facts: Iterable[Fact]) -> None:
         """Record facts, in their order, from whichever thread. LedgerError if they cannot be made
@@ -32,9 +39,25 @@ class Journal:
             return
         with self._telling:
             self.ledger.record(told)
-            self.changed |= not all(isinstance(fact, NameSkipped) for fact in told)
+            self._changed |= sum(map(self._is_new, told)) > 0
             for onlooker in self._onlookers:
                 onlooker.record(told)
+
+    def retry(self, files: Sequence[FileRecord]) -> None:
+        """Let files that were set aside go on from where they came from."""
+        with self._telling:
+            for record in files:
+                if record.failure is not None:
+                    self._tried_again[record.did] = record.failure.code, record.failure.reason
+            now = self.clock.now()
+            self.tell(FileRetried(at=now, did=record.did) for record in files)
+
+    def _is_new(self, fact: Fact) -> bool:
+        if not isinstance(fact, FileFact) or fact.did not in self._tried_again:
+            return not isinstance(fact, NameSkipped)
+        if isinstance(fact, FileFailed):
+            return self._tried_again.pop(fact.did) != (fact.code, fact.reason)
+        return False
 
     def mention(self, fact: Fact) -> None:
         """Show a fact that changes nothing to onlookers, from whichever thread."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from tests.injection_world import NAMES, SCOPE
 
 from rucio_inject.cli import kept, run
 from rucio_inject.cli.main import cli
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import CatalogueUnavailable, Interrupted, SignInFailed
 from rucio_inject.factory import Ports
+from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Bell
+from rucio_inject.steps import looks
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
@@ -66,11 +71,22 @@ class Watched:
         monkeypatch.setattr(run, "rucio_ports", lambda *_, **__: ports)
         monkeypatch.setattr(kept, "find_spec", lambda name: None)
 
-    def arrive(self, name: str) -> None:
-        """A file arrives, complete."""
-        (self.origin / name).write_bytes(name.encode())
+    def arrive(self, name: str, content: str | None = None) -> None:
+        """A file arrives, complete; with other content than its checksum is of, if any is given."""
+        path, now = self.origin / name, self.clock.now().timestamp()
+        path.write_text(name if content is None else content)
+        os.utime(path, (now, now))
         digest = hashlib.md5(name.encode()).hexdigest()
         (self.origin / f"{name}.md5").write_text(digest)
+        self.clock.advance(1)
+
+    def facts(self, name: str) -> list[str]:
+        """What is on record of a file, in kinds."""
+        with SqlLedger(
+            self.folder / "out" / "stream.db", "stream", clock=self.clock, reading=True
+        ) as ledger:
+            story = list(ledger.story(DID(SCOPE, name)))
+        return [type(told.fact).__name__ for told in story]
 
     def given(self, *options: str, kind: str = "inbox") -> Result:
         """The command, as it ends."""
@@ -141,3 +157,99 @@ def test_who_is_not_known_any_more_is_not_asked_again(watched: Watched) -> None:
 def test_a_folder_of_finished_files_is_not_watched(watched: Watched) -> None:
     result = watched.given(kind="directory")
     assert "--watch is for sources that grow" in str(result.exception)
+
+
+class TestFilesThatWereSetAside:
+    """Nobody asks for the looks after the first one: they try only what may come through now."""
+
+    def test_what_nobody_has_mended_is_not_tried_again(self, watched: Watched) -> None:
+        watched.arrive(NAMES[0], "other bytes")
+        watched.between = [lambda: None] * 5
+        result = watched.given("--json")
+        assert result.exit_code == 4, result.output
+        assert [end["files"] for end in ends(result.stdout)] == [{"QUARANTINED": 1}]
+        assert watched.facts(NAMES[0]).count("UploadBegun") == 1
+        assert "FileRetried" not in watched.facts(NAMES[0])
+
+    def test_the_first_look_tries_all_of_them(self, watched: Watched) -> None:
+        watched.arrive(NAMES[0], "other bytes")
+        watched.given()
+        watched.between = [lambda: None] * 2
+        result = watched.given("--json")
+        # It is told, as the command was given; that it failed as before is nothing new.
+        assert [end["changed"] for end in ends(result.stdout)] == [False]
+        assert watched.facts(NAMES[0]).count("FileRetried") == 1
+
+    @pytest.mark.parametrize("looks_before", [0, 1, 3])
+    def test_what_is_sent_again_is_tried_again(self, watched: Watched, looks_before: int) -> None:
+        watched.arrive(NAMES[0], "other bytes")
+        mend = [lambda: watched.arrive(NAMES[0])]
+        watched.between = [lambda: None] * looks_before + mend + [lambda: None] * 2
+        result = watched.given("--json")
+        assert result.exit_code == 0, result.output
+        assert [end["files"] for end in ends(result.stdout)] == [
+            {"QUARANTINED": 1},
+            {"VERIFIED": 1},
+        ]
+        assert watched.facts(NAMES[0]).count("FileRetried") == 1
+
+    def test_another_checksum_is_enough(self, watched: Watched) -> None:
+        watched.arrive(NAMES[0], "other bytes")
+        digest = hashlib.md5(b"other bytes").hexdigest()
+        checksum = watched.origin / f"{NAMES[0]}.md5"
+
+        def mend() -> None:
+            checksum.write_text(digest)
+
+        watched.between = [lambda: None, mend]
+        assert watched.given().exit_code == 0
+
+    def test_what_is_away_and_comes_again_is_tried_again(self, watched: Watched) -> None:
+        watched.arrive(NAMES[0], "other bytes")
+        path, aside = watched.origin / NAMES[0], watched.folder / "aside"
+
+        def leave() -> None:
+            path.rename(aside)
+
+        def come() -> None:
+            aside.rename(path)
+
+        watched.between = [lambda: None, leave, come, lambda: None]
+        assert watched.given().exit_code == 4
+        assert watched.facts(NAMES[0]).count("FileRetried") == 1
+
+    def test_what_may_pass_is_tried_again_and_ever_less_often(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pauses = (100.0, 400.0)
+        monkeypatch.setattr(looks, "PAUSES", pauses)
+        storage = watched.lake.rses["PIC-INJECT"]
+        storage.blocked = True
+        watched.arrive(NAMES[0])
+        tried: list[float] = []
+
+        def note() -> None:
+            if watched.facts(NAMES[0]).count("FileRetried") > len(tried):
+                tried.append(watched.clock.monotonic())
+
+        watched.between = [note] * 15
+        result = watched.given("--json")
+        assert result.exit_code == 3
+        gaps = [after - before for before, after in pairwise([0.0, *tried])]
+        due = [*pauses, pauses[-1]][: len(gaps)]
+        assert len(gaps) == 3
+        assert all(pause <= gap < pause + 2 * EVERY for gap, pause in zip(gaps, due, strict=True))
+        # That it failed as before is nothing new.
+        assert len(ends(result.stdout)) == 1
+
+    def test_what_has_passed_goes_on(self, watched: Watched) -> None:
+        storage = watched.lake.rses["PIC-INJECT"]
+        storage.blocked = True
+        watched.arrive(NAMES[0])
+        watched.between = [lambda: setattr(storage, "blocked", False), lambda: None]
+        result = watched.given("--json")
+        assert result.exit_code == 0
+        assert [end["files"] for end in ends(result.stdout)] == [
+            {"QUARANTINED": 1},
+            {"VERIFIED": 1},
+        ]

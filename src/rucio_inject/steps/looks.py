@@ -1,0 +1,101 @@
+"""What a look takes up of what was done before: everything, or only what is new or may pass.
+
+A run that somebody begins takes up everything, as who begins it may have mended what was wrong. So
+does the first look of a watch. Nobody asks for the looks after it: they try a file that was set
+aside again only if its source is another one by now, or if its failure may pass by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from rucio_inject.domain.checksum import Announced
+from rucio_inject.domain.did import DID
+from rucio_inject.domain.errors import (
+    CatalogueUnavailable,
+    DiskFull,
+    InjectError,
+    ReplicaBusy,
+    StorageUnavailable,
+)
+from rucio_inject.domain.injection import FileRecord
+from rucio_inject.measuring import Seen, seen_unopened
+from rucio_inject.ports import Clock, SourceFile
+
+_PASSING: tuple[type[InjectError], ...] = (
+    CatalogueUnavailable,
+    StorageUnavailable,
+    DiskFull,
+    # Somebody else brings the replica, or removes it: that comes to its end.
+    ReplicaBusy,
+)
+MAY_PASS = frozenset(error.code for error in _PASSING)
+"""Codes of failures that nobody needs to mend."""
+PAUSES = (60.0, 300.0, 900.0, 3600.0)
+"""Seconds until what may pass is tried again, each time; the last one goes on for ever."""
+
+
+Shown: TypeAlias = tuple[Announced | None, datetime | None, Seen | None]
+"""What a source shows of a file: another value as soon as that is another file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """A file that was set aside, as a look found it: what its source showed, None if it offered
+    nothing, and how often it was tried again since because its failure might pass."""
+
+    shown: Shown | None
+    tries: int
+
+
+class Looks:
+    """Which look of a watch this is, and what those before it saw. Not for several threads."""
+
+    def __init__(self, clock: Clock, *, go_on: bool = False) -> None:
+        """`go_on`: there will be more than one look."""
+        self._clock = clock
+        self._go_on = go_on
+        self.first = True
+        """Whether no look has come to its end before."""
+        self._offered: dict[DID, tuple[Shown, bool]] = {}
+        self._aside: dict[DID, _Aside] = {}
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """One look; one that ends by an exception does not count."""
+        yield
+        self.first = False
+
+    def offered(self, record: FileRecord, file: SourceFile) -> None:
+        """The source of a file that was set aside offers it; `record` is from before that."""
+        if self._go_on:
+            seen = None if record.in_place else seen_unopened(file.path)
+            written = file.modified is not None and file.modified >= record.found_at
+            anew = written or file.announced != record.announced
+            self._offered[record.did] = (file.announced, file.modified, seen), anew
+
+    def again(self, files: Iterable[FileRecord]) -> Iterator[FileRecord]:
+        """Those of all files that were set aside which are tried again. Draw it to its end."""
+        aside: dict[DID, _Aside] = {}
+        for record in files:
+            before = self._aside.get(record.did)
+            shown, written = self._offered.get(record.did, (None, False))
+            anew = shown not in {None, before.shown} if before else written
+            tries = 0 if before is None or anew else before.tries
+            passing = self._may_have_passed(record, tries)
+            if self._go_on:
+                aside[record.did] = _Aside(shown, tries + passing)
+            if self.first or anew or passing:
+                yield record
+        self._aside, self._offered = aside, {}
+
+    def _may_have_passed(self, record: FileRecord, tries: int) -> bool:
+        if record.failure is None or record.failure.code not in MAY_PASS:
+            return False
+        since = (self._clock.now() - record.failure.at).total_seconds()
+        # A clock that was put back makes none wait.
+        return not 0 <= since < PAUSES[min(tries, len(PAUSES) - 1)]
