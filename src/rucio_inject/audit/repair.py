@@ -190,7 +190,7 @@ class MakeRepairs:
 
     def _request(self, finding: Finding) -> RuleRequest:
         """The rule as it was asked for."""
-        for rule in self._world.ledger.rules():
+        for rule in self._world.ledger.rules(datasets=[_did(finding)]):
             ended = rule.gone_at is not None or rule.ending_at is not None
             if rule.rule_id == finding.rule_id and not ended:
                 return RuleRequest(rule.rse_expression, rule.copies, rule.lifetime)

@@ -67,7 +67,7 @@ class EmptyLedger:
         """See the port."""
         return {}
 
-    def rules(self) -> Sequence[RuleRecord]:
+    def rules(self, *, datasets: Collection[DID] | None = None) -> Sequence[RuleRecord]:  # noqa: ARG002
         """See the port."""
         return ()
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
@@ -25,7 +26,7 @@ from rucio_inject.domain.usage import Usage
 from rucio_inject.ledger.database_errors import sensible
 from rucio_inject.ledger.engine import Database
 from rucio_inject.ledger.fact_json import fact_from, file_from, outline_from
-from rucio_inject.ledger.tables import campaigns, events, files
+from rucio_inject.ledger.tables import campaigns, events, files, rules
 
 PAGE = 500
 """Rows read at a time: what is in memory does not grow with the ledger."""
@@ -236,6 +237,26 @@ def dataset_counts(connection: Connection, choice: Choice) -> list[tuple[DID, in
         .order_by(func.min(files.c.id))
     )
     return [(DID.parse(dataset), count) for dataset, count in rows]
+
+
+def rules_of(
+    connection: Connection, campaign: int, datasets: Collection[DID] | None = None
+) -> list[tuple[str, str]]:
+    """Ids and records of the rules of the cycle begun last, in the order of their making; of some
+    `datasets` only."""
+    mine = select(rules.c.id, rules.c.rule_id, rules.c.record).where(rules.c.campaign == campaign)
+    cycle = cycle_begun_last(campaign)
+    if datasets is None:
+        found = connection.execute(mine.where(rules.c.cycle == cycle)).tuples().all()
+    else:
+        # A sum, so that SQLite goes by dataset and not through all rules of the cycle.
+        of_cycle = mine.where(rules.c.cycle + 0 == cycle)
+        found = [
+            row
+            for some in batches({str(dataset) for dataset in datasets}, PAGE)
+            for row in connection.execute(of_cycle.where(rules.c.dataset.in_(some))).tuples()
+        ]
+    return [(rule_id, text) for _, rule_id, text in sorted(found)]
 
 
 def cycles_with_files(connection: Connection, campaign: int) -> list[int]:

@@ -239,15 +239,10 @@ class SqlLedger:
                 found.update(queries.records_of(connection, self._campaign, others))
         return found
 
-    def rules(self) -> Sequence[RuleRecord]:
+    def rules(self, *, datasets: Collection[DID] | None = None) -> Sequence[RuleRecord]:
         """See the port."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                select(rules.c.rule_id, rules.c.record)
-                .where(rules.c.campaign == self._campaign)
-                .where(rules.c.cycle == queries.cycle_begun_last(self._campaign))
-                .order_by(rules.c.id)
-            ).all()
+            rows = queries.rules_of(connection, self._campaign, datasets)
         return [rule_from(text, rule_id) for rule_id, text in rows]
 
     def asked_for(self, dataset: DID, rse_expression: str) -> bool:

@@ -102,8 +102,9 @@ class Ledger(FactSink, Protocol):
         """Those of some files, of whichever cycle, that are on record."""
         ...
 
-    def rules(self) -> Sequence[RuleRecord]:
-        """Rules asked for in the cycle begun last."""
+    def rules(self, *, datasets: Collection[DID] | None = None) -> Sequence[RuleRecord]:
+        """Rules asked for in the cycle begun last, in the order of their making; those of some
+        `datasets` only, which is as quick however many others there are."""
         ...
 
     def asked_for(self, dataset: DID, rse_expression: str) -> bool:

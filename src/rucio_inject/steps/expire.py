@@ -19,15 +19,16 @@ from rucio_inject.domain.facts import (
     RuleEnding,
     RuleGone,
 )
-from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy, reached
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy, reached
 from rucio_inject.domain.story import advance, replicas_left
 from rucio_inject.ports import Bell, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
-from rucio_inject.steps.organise import ending_datasets
 from rucio_inject.steps.pace import Pace
 
 # The undertaker takes what has expired: a second is as good as never having had a lifetime.
 COLLECTION_LIFETIME = 1
+# Datasets whose end goes on record at once: what Rucio says that they hold stays young meanwhile.
+ENDED_AT_ONCE = 20
 EXPIRING = frozenset({FileState.EXPIRING})
 UNLINK = "see to the child, or undo the link (rucio rule update --child-rule-id None RULE)"
 
@@ -71,49 +72,63 @@ class EndRules:
         """
         kept: dict[DID, str] = {}
         chained = self._chained()
-        for dataset in self._journal.ledger.datasets(NOT_ENDED):
-            self._journal.clock.check()
-            if self._journal.ledger.counts(dataset=dataset).keys() & TO_COME:
-                continue
-            files = self._journal.ledger.files(dataset=dataset)
-            inside = [record for record in files if _is_in_the_lake(record)]
-            unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]
-            ready = [r for r in inside if r.state is FileState.VERIFIED]
-            not_ours = self._not_ours(dataset, inside)
-            if (unproved or ready) and not_ours:
-                # First what will not change by itself.
-                kept[dataset] = not_ours
-            elif unproved:
-                kept[dataset] = f"{len(unproved)} of its {len(inside)} files are not verified"
-            elif ready and dataset in chained:
-                kept[dataset] = f"{chained[dataset]}: {UNLINK}"
-            elif ready and (reason := self._strangers(dataset, inside)):
-                kept[dataset] = reason
-            elif ready:
-                self._end(dataset, ready)
+        for datasets in batches(self._journal.ledger.datasets(NOT_ENDED), ENDED_AT_ONCE):
+            rules: dict[DID, list[RuleRecord]] = {dataset: [] for dataset in datasets}
+            for rule in self._journal.ledger.rules(datasets=datasets):
+                rules[rule.dataset].append(rule)
+            self._end(
+                {
+                    dataset: (files, [rule for rule in rules[dataset] if rule.gone_at is None])
+                    for dataset in datasets
+                    if (files := self._ready(dataset, rules[dataset], chained, kept))
+                }
+            )
         return kept
+
+    def _ready(
+        self,
+        dataset: DID,
+        rules: Sequence[RuleRecord],
+        chained: Mapping[DID, str],
+        kept: dict[DID, str],
+    ) -> list[DID]:
+        """The files of a dataset that may end now; of one that may not, `kept` is told why."""
+        self._journal.clock.check()
+        if self._journal.ledger.counts(dataset=dataset).keys() & TO_COME:
+            return []
+        files = self._journal.ledger.files(dataset=dataset)
+        inside = [record for record in files if _is_in_the_lake(record)]
+        unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]
+        ready = [r for r in inside if r.state is FileState.VERIFIED]
+        why: str | None = None
+        if unproved or ready:
+            # First what will not change by itself.
+            why = _not_ours(inside, rules)
+        if why is None and unproved:
+            why = f"{len(unproved)} of its {len(inside)} files are not verified"
+        if why is None and ready and dataset in chained:
+            why = f"{chained[dataset]}: {UNLINK}"
+        if why is None and ready:
+            why = self._strangers(dataset, inside)
+        if why is not None:
+            kept[dataset] = why
+            return []
+        now = self._journal.clock.now()
+        for record in ready:
+            # A rule that was given its end purges: that the files may end must be known before.
+            advance(record, FileExpiring(at=now, did=record.did))
+        return [record.did for record in ready]
 
     def _chained(self) -> Mapping[DID, str]:
         """Datasets, not yet about to end, with a rule of ours to which somebody has linked a child
         that is not OK."""
-        begun = ending_datasets(self._journal.ledger)
+        rules = self._journal.ledger.rules()
+        begun = {rule.dataset for rule in rules if rule.ends_dataset}
         verified = self._journal.ledger.datasets({FileState.VERIFIED})
         whole = sorted(dataset for dataset in verified if dataset not in begun)
         views = self._catalogue.rules(whole, self._account) if whole else ()
-        ours = {rule.rule_id for rule in self._journal.ledger.rules()}
+        ours = {rule.rule_id for rule in rules}
         return {v.did: v.chained for v in views if v.rule_id in ours and v.chained is not None}
-
-    def _not_ours(self, dataset: DID, inside: Sequence[FileRecord]) -> str | None:
-        """Why the end is not ours to give, as far as the record tells; None if it is."""
-        if any(record.in_place for record in inside):
-            return "it holds files that lie where they were before us"
-        if any(r.source is not SourceCopy.KEPT and not r.generated for r in inside):
-            return "its sources were freed, so these replicas are the only copies"
-        if any(record.adopted for record in inside):
-            return "it holds files that were in the lake before this campaign"
-        if any(rule.adopted and rule.dataset == dataset for rule in self._journal.ledger.rules()):
-            return "it has rules that were there before this campaign"
-        return None
 
     def _strangers(self, dataset: DID, ours: Sequence[FileRecord]) -> str | None:
         """Why what the dataset holds forbids its end; None if it does not."""
@@ -126,22 +141,44 @@ class EndRules:
             return f"it holds {len(strangers)} files that this campaign did not verify"
         return None
 
-    def _end(self, dataset: DID, files: Sequence[FileRecord]) -> None:
+    def _end(self, ready: Mapping[DID, tuple[Sequence[DID], Sequence[RuleRecord]]]) -> None:
+        """Give a few datasets, whose files and rules they come with, their end. The disk is waited
+        for once before and once after."""
         now = self._journal.clock.now
-        for record in files:
-            # A rule that was given its end purges: that the files may end must be known before.
-            advance(record, FileExpiring(at=now(), did=record.did))
-        for rule in self._journal.ledger.rules():
-            if rule.dataset != dataset or rule.gone_at is not None:
-                continue
-            lifetime = self._lifetimes.get(rule.rse_expression, self._default)
-            self._journal.tell([RuleEnding(at=now(), rule_id=rule.rule_id, lifetime=lifetime)])
-            try:
-                self._catalogue.end_rule(rule.rule_id, lifetime)
-            except NotFound:
-                # It ended already: an earlier run was stopped between asking and noting.
-                self._journal.tell([RuleGone(at=now(), rule_id=rule.rule_id)])
-        self._journal.tell(FileExpiring(at=now(), did=record.did) for record in files)
+        answers: list[Fact] = []
+        self._journal.tell(
+            RuleEnding(at=now(), rule_id=rule.rule_id, lifetime=self._lifetime(rule))
+            for _, rules in ready.values()
+            for rule in rules
+        )
+        try:
+            for files, rules in ready.values():
+                for rule in rules:
+                    try:
+                        self._catalogue.end_rule(rule.rule_id, self._lifetime(rule))
+                    except NotFound:
+                        # It ended already: an earlier run was stopped between asking and noting.
+                        answers.append(RuleGone(at=now(), rule_id=rule.rule_id))
+                answers.extend(FileExpiring(at=now(), did=did) for did in files)
+        finally:
+            # Also of those that ended before Rucio went away.
+            self._journal.tell(answers)
+
+    def _lifetime(self, rule: RuleRecord) -> int:
+        return self._lifetimes.get(rule.rse_expression, self._default)
+
+
+def _not_ours(inside: Sequence[FileRecord], rules: Sequence[RuleRecord]) -> str | None:
+    """Why the end of a dataset is not ours to give, as far as the record tells; None if it is."""
+    if any(record.in_place for record in inside):
+        return "it holds files that lie where they were before us"
+    if any(r.source is not SourceCopy.KEPT and not r.generated for r in inside):
+        return "its sources were freed, so these replicas are the only copies"
+    if any(record.adopted for record in inside):
+        return "it holds files that were in the lake before this campaign"
+    if any(rule.adopted for rule in rules):
+        return "it has rules that were there before this campaign"
+    return None
 
 
 def _is_in_the_lake(record: FileRecord) -> bool:
@@ -243,13 +280,13 @@ class ConfirmGone:
         ours = self._journal.ledger.collections()
         chains = self._chains_through() if ours else {}
         # Innermost first: what a container holds is decided before the container is.
-        candidates = dict.fromkeys(did for chain in chains for did in reversed(chain))
-        ordered = sorted(candidates, key=lambda did: -_depth(did, chains))
-        left = [did for did in ordered if did in ours]
+        depths = _depths(chains)
+        left = [did for did in sorted(depths, key=lambda did: -depths[did]) if did in ours]
         gone = set(self._catalogue.missing(left)) if left else set()
         ending: list[DID] = []
+        over = set(gone)
         for did in left:
-            if did not in gone and gone.union(ending).issuperset(self._catalogue.contents(did)):
+            if did not in over and over.issuperset(self._catalogue.contents(did)):
                 self._journal.tell([CollectionEnding(at=self._journal.clock.now(), did=did)])
                 try:
                     self._catalogue.expire_collection(did, COLLECTION_LIFETIME)
@@ -258,6 +295,7 @@ class ConfirmGone:
                     gone.add(did)
                 else:
                     ending.append(did)
+                over.add(did)
         gone |= self._wait_for_end(ending, pace)
         now = self._journal.clock.now()
         self._journal.tell(CollectionGone(at=now, did=did) for did in left if did in gone)
@@ -284,6 +322,10 @@ class ConfirmGone:
         return gone
 
 
-def _depth(collection: DID, chains: Iterable[tuple[DID, ...]]) -> int:
-    """How far inside a collection lies; 0 is outermost."""
-    return max(chain.index(collection) for chain in chains if collection in chain)
+def _depths(chains: Iterable[tuple[DID, ...]]) -> Mapping[DID, int]:
+    """How far inside collections lie; 0 is outermost."""
+    depths: dict[DID, int] = {}
+    for chain in chains:
+        for depth, did in enumerate(chain):
+            depths[did] = max(depth, depths.get(did, 0))
+    return depths

@@ -110,7 +110,7 @@ class FreeSources:
 
         What was proved by an earlier run is proved once more.
         """
-        ending = ending_datasets(self._journal.ledger)
+        ending = ending_datasets(self._journal.ledger, {record.dataset for record in files})
         proved = [r for r in files if r.state in VERIFIED and r.dataset not in ending]
         left: Sequence[FileRecord] = self._proofs.renewed(proved)
         while left:

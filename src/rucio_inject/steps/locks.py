@@ -14,8 +14,8 @@ from rucio_inject.ports import Catalogue, Ledger
 def rules_that_keep(ledger: Ledger, datasets: Iterable[DID]) -> dict[DID, list[RuleRecord]]:
     """The rules that keep some datasets, as far as the record tells."""
     wanted: dict[DID, list[RuleRecord]] = {dataset: [] for dataset in datasets}
-    for rule in ledger.rules():
-        if rule.dataset in wanted and rule.gone_at is None and rule.ending_at is None:
+    for rule in ledger.rules(datasets=wanted):
+        if rule.gone_at is None and rule.ending_at is None:
             wanted[rule.dataset].append(rule)
     return wanted
 

@@ -19,7 +19,7 @@ from rucio_inject.domain.facts import (
     RuleMade,
     RuleRefused,
 )
-from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord
 from rucio_inject.domain.rule import RuleRequest, RuleView
 from rucio_inject.ports import Catalogue, KnownCollection, KnownFile, Ledger
 from rucio_inject.steps.journal import Journal
@@ -31,10 +31,11 @@ UNDER_WAY = frozenset({FileState.REPLICATING, FileState.REPLICATED, FileState.VE
 """In their datasets, whose rules keep them, or should."""
 
 
-def ending_datasets(ledger: Ledger) -> frozenset[DID]:
-    """Datasets whose rules were given their end, or began to be; not for the sake of an origin
-    alone."""
-    return frozenset(rule.dataset for rule in ledger.rules() if rule.ends_dataset)
+def ending_datasets(ledger: Ledger, among: Collection[DID] | None = None) -> frozenset[DID]:
+    """Datasets, of all or `among` some, whose rules were given their end, or began to be; not for
+    the sake of an origin alone."""
+    rules = ledger.rules(datasets=among)
+    return frozenset(rule.dataset for rule in rules if rule.ends_dataset)
 
 
 def datasets_under_way(ledger: Ledger) -> list[DID]:
@@ -194,11 +195,12 @@ class Organise:
             return {}
         there = sorted(dataset for dataset in lacking if dataset not in made)
         views = self._catalogue.rules(there, self._account) if there else ()
+        known = self._journal.ledger.rules(datasets=lacking)
         # One of ours that is to lose an end, too, is none that was there before us.
-        ours = {rule.rule_id for rule in self._journal.ledger.rules() if not rule.adopted}
+        ours = {rule.rule_id for rule in known if not rule.adopted}
         theirs = [view for view in views if view.rule_id not in ours]
         live = {(view.did, view.rse_expression, view.copies) for view in theirs}
-        promised = self._promised(frozenset(lacking), views)
+        promised = self._promised(known, views)
         wanted = {
             request: [
                 dataset
@@ -225,19 +227,17 @@ class Organise:
             )
 
     def _promised(
-        self, datasets: frozenset[DID], views: Sequence[RuleView]
+        self, known: Sequence[RuleRecord], views: Sequence[RuleView]
     ) -> set[tuple[DID, str, int]]:
-        """Rules on record that are still there, or that we ended to free the origin: asked for
-        again, such a one would bring the files back. Those that somebody ended behind our back are
-        told as gone, also those that the campaign no longer asks for. One that somebody gave an end
-        does not count: asked for again, it loses that."""
+        """Rules on record (`known`) that are still there, or that we ended to free the origin:
+        asked for again, such a one would bring the files back. Those that somebody ended behind our
+        back are told as gone, also those that the campaign no longer asks for. One that somebody
+        gave an end does not count: asked for again, it loses that."""
         live = {view.rule_id: view for view in views}
         given_up = {
-            (rule.dataset, rule.rse_expression, rule.copies)
-            for rule in self._journal.ledger.rules()
-            if rule.dataset in datasets and rule.at_origin
+            (rule.dataset, rule.rse_expression, rule.copies) for rule in known if rule.at_origin
         }
-        ours = [r for r in self._journal.ledger.rules() if r.dataset in datasets and not r.gone_at]
+        ours = [rule for rule in known if not rule.gone_at]
         now = self._journal.clock.now()
         self._journal.tell(
             RuleGone(at=now, rule_id=rule.rule_id) for rule in ours if rule.rule_id not in live

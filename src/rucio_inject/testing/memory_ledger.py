@@ -150,9 +150,13 @@ class MemoryLedger:
         """See the port."""
         return {did: self._pages.files[did] for did in dids if did in self._pages.files}
 
-    def rules(self) -> Sequence[RuleRecord]:
+    def rules(self, *, datasets: Collection[DID] | None = None) -> Sequence[RuleRecord]:
         """See the port."""
-        return [rule for rule in self._pages.rules.values() if rule.cycle == self._pages.cycle]
+        return [
+            rule
+            for rule in self._pages.rules.values()
+            if rule.cycle == self._pages.cycle and (datasets is None or rule.dataset in datasets)
+        ]
 
     def asked_for(self, dataset: DID, rse_expression: str) -> bool:
         """See the port."""

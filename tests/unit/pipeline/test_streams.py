@@ -25,7 +25,6 @@ from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.plan import Fate
 from rucio_inject.ports import SourceFile, StoredFile
 from rucio_inject.sources.at_rse import RseSource, listed
-from rucio_inject.steps.expire import EndRules
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import START
 from rucio_inject.testing.memory_lake import Crash
@@ -501,7 +500,7 @@ class TestOriginRSE:
         world.run()
         self.ends_what_is_here(world)
         monkeypatch.setattr("rucio_inject.api.refuse_changes", lambda *_: None)
-        monkeypatch.setattr(EndRules, "_not_ours", lambda *_: None)
+        monkeypatch.setattr("rucio_inject.steps.expire._not_ours", lambda *_: None)
         with pytest.raises(LedgerError, match="where it was before us"):
             world.run()
         assert world.facts(f.RuleEnding) == []

@@ -248,6 +248,23 @@ class LedgerQueriesContract:
             assert [rule.rule_id for rule in ledger.rules()] == names
             assert ledger.rules()[1].changed_at is None
 
+    def test_the_rules_of_some_datasets(self, open_ledger: OpenLedger) -> None:
+        runs = [DID("magic", f"{MANY - number:08}") for number in range(MANY)]
+        request = RuleRequest("QOS=FAST", 1, 60)
+
+        def made(run: DID, rule_id: str) -> f.RuleMade:
+            return f.RuleMade(at=NOON, dataset=run, rule_id=rule_id, request=request, adopted=False)
+
+        with open_ledger() as ledger:
+            ledger.record([begun(), made(runs[0], "before"), begun(2)])
+            ledger.record([made(run, f"{n}-{run.name}") for n in range(2) for run in runs])
+            whole = ledger.rules()
+            assert len(whole) == 2 * MANY
+            assert ledger.rules(datasets=[*runs, *runs]) == whole
+            some = {runs[700], runs[2], OTHER_RUN}
+            assert ledger.rules(datasets=some) == [r for r in whole if r.dataset in some]
+            assert list(ledger.rules(datasets=[])) == []
+
     def test_a_longest_name_and_a_longest_expression(self, open_ledger: OpenLedger) -> None:
         long = DID("s" * 25, "n" * 500)
         expression = "|".join(f"rse-{number:x}" for number in range(600))
