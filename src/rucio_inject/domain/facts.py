@@ -130,6 +130,14 @@ class UploadBegun(FileFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadLeftNothing(FileFact):
+    """An upload failed, and nothing lies under the file's name at an RSE: nothing came there, or it
+    was taken back."""
+
+    rse: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileUploaded(FileFact):
     """The storage holds the bytes under their final name. `in_place`: it did before we came."""
 

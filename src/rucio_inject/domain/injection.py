@@ -148,6 +148,8 @@ class FileRecord:
     failure: Failure | None = None
     announced: Announced | None = None
     in_place: bool = False
+    nothing_left_at: datetime | None = None
+    """When the upload that was begun last had failed, and was seen to have left nothing."""
     sampled: bool = False
     """VERIFIED without having been read: others of its dataset were."""
 

@@ -91,7 +91,10 @@ def advance(record: FileRecord, fact: f.FileFact) -> FileRecord:  # noqa: C901, 
         case f.FileMeasured():
             return _measured(record, fact)
         case f.UploadBegun():
-            return _changed(record, upload_rse=fact.rse, upload_begun_at=fact.at)
+            begun = {"upload_begun_at": fact.at, "nothing_left_at": None}
+            return _changed(record, upload_rse=fact.rse, **begun)
+        case f.UploadLeftNothing():
+            return _left_nothing(record, fact)
         case f.FileUploaded():
             replicas = _with_replica(record, fact.rse, pfn=fact.pfn)
             return _moved(record, FileState.UPLOADED, replicas=replicas, uploaded_at=fact.at)
@@ -163,6 +166,14 @@ def _measured(record: FileRecord, fact: f.FileMeasured) -> FileRecord:
     if record.announced and (wrong := record.announced.differences(fact.measure)):
         raise LedgerError(f"{record.did} is not what came with it says: {', '.join(wrong)}")
     return _moved(record, FileState.MEASURED, measure=fact.measure, measured_at=fact.at)
+
+
+def _left_nothing(record: FileRecord, fact: f.UploadLeftNothing) -> FileRecord:
+    """Only an upload that was begun there, and of which no replica is on record."""
+    begun = record.upload_begun_at is not None and record.upload_rse == fact.rse
+    if not begun or record.replicas:
+        raise LedgerError(f"no upload of {record.did} to {fact.rse} can have left nothing")
+    return _changed(record, nothing_left_at=fact.at)
 
 
 def _registered(record: FileRecord, fact: f.FileRegistered) -> FileRecord:

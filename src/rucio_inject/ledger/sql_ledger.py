@@ -407,11 +407,15 @@ def _build(path: Path) -> None:
 
 
 def _check_nowhere(record: FileRecord) -> None:
-    left = replicas_left(record.replicas)
-    if record.upload_begun_at is not None and not record.replicas:
-        left = (record.upload_rse or "its upload RSE",)
-    if left:
+    what = f"{record.did} cannot be forgotten: it may still be at"
+    if left := replicas_left(record.replicas):
         raise LedgerError(
-            f"{record.did} cannot be forgotten: it may still be at {', '.join(left)}",
+            f"{what} {', '.join(left)}",
             hint="only what is nowhere in the lake can be forgotten; let its campaign end it first",
+        )
+    begun = record.upload_begun_at is not None and record.nothing_left_at is None
+    if begun and not record.replicas:
+        raise LedgerError(
+            f"{what} {record.upload_rse}, where an upload of it was begun",
+            hint="run the campaign again: it goes on with it, or sees that nothing is there",
         )

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import InjectError, PlaceTaken, SourceChanged, SourceMismatch
+from rucio_inject.domain.errors import (
+    FileRefused,
+    InjectError,
+    PlaceTaken,
+    SourceChanged,
+    SourceMismatch,
+    StorageError,
+)
 from rucio_inject.domain.facts import (
     Fact,
     FileFact,
@@ -15,6 +23,7 @@ from rucio_inject.domain.facts import (
     FileSetBack,
     FileUploaded,
     UploadBegun,
+    UploadLeftNothing,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.measuring import measure_file
@@ -28,6 +37,13 @@ from rucio_inject.steps.pool import in_threads
 GATHER = 0.1
 # Files a thread handed out ahead: while facts are written to the disk, many small files are copied.
 AHEAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _NothingLeft:
+    """What became of an upload that failed, and left nothing under the file's name."""
+
+    error: FileRefused
 
 
 class UploadFiles:
@@ -98,8 +114,13 @@ class UploadFiles:
             self._journal.tell(UploadBegun(at=now, did=r.did, rse=self._rse) for r in batch)
             yield from batch
 
-    def _facts(self, record: FileRecord, outcome: Stored | InjectError) -> Iterator[FileFact]:
+    def _facts(
+        self, record: FileRecord, outcome: Stored | _NothingLeft | InjectError
+    ) -> Iterator[FileFact]:
         now = self._journal.clock.now()
+        if isinstance(outcome, _NothingLeft):
+            yield UploadLeftNothing(at=now, did=record.did, rse=self._rse)
+            outcome = outcome.error
         if isinstance(outcome, InjectError):
             yield self._journal.failed(record.did, outcome)
             return
@@ -107,7 +128,23 @@ class UploadFiles:
             yield FileMeasured(at=now, did=record.did, measure=outcome.measure)
         yield FileUploaded(at=now, did=record.did, rse=self._rse, pfn=outcome.pfn)
 
-    def _upload(self, record: FileRecord) -> Stored:
+    def _upload(self, record: FileRecord) -> Stored | _NothingLeft:
+        try:
+            return self._bring(record)
+        except FileRefused as error:
+            # That of no other failure is certain: an answer may have been lost.
+            if self._is_nowhere(record.did):
+                return _NothingLeft(error)
+            raise
+
+    def _is_nowhere(self, did: DID) -> bool:
+        try:
+            return self._storage.taken(self._rse, did) is None
+        except StorageError:
+            # The file's own error is the one to tell.
+            return False
+
+    def _bring(self, record: FileRecord) -> Stored:
         path = Path(record.path)
         # A generated file that is gone (its folder was cleaned between two runs) is made again:
         # ROOT files of the same physics differ in their bytes.

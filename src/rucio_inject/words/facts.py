@@ -74,6 +74,8 @@ def _of_file(fact: f.FileFact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat
             return f"source {_measure(fact.measure)}"
         case f.UploadBegun():
             return f"upload to {fact.rse} begun"
+        case f.UploadLeftNothing():
+            return f"upload to {fact.rse} failed; nothing lies there under its name"
         case f.FileUploaded():
             there = "lies at" if fact.in_place else "uploaded to"
             return f"{there} {fact.rse}: {fact.pfn}"

@@ -494,6 +494,7 @@ OTHERS: list[f.Fact] = [
     f.CollectionGone(at=NOON, did=RUN),
     f.AnalysisMade(at=NOON, files=1, events=2, headline="θ²", paths=()),
     f.FileDescribed(at=NOON, did=FILE),
+    f.UploadLeftNothing(at=NOON, did=FILE, rse="A"),
     f.FileSetBack(at=NOON, did=FILE, state=FileState.MEASURED, reason="it was reaped"),
     f.SourceFreeing(at=NOON, did=FILE),
     f.SourceKept(at=NOON, did=FILE, reason="a copy was lost"),

@@ -185,6 +185,28 @@ def test_what_an_upload_that_failed_may_have_left_stays_on_record() -> None:
     assert (again.state, again.upload_begun_at) == (FileState.FOUND, AT)
 
 
+class TestAnUploadThatLeftNothing:
+    nothing = f.UploadLeftNothing(at=AT, did=FILE, rse="A")
+
+    def test_is_on_record_until_another_begins(self) -> None:
+        begun = f.UploadBegun(at=AT, did=FILE, rse="A")
+        left = advance(advance(at_state(FileState.FOUND), begun), self.nothing)
+        assert (left.upload_begun_at, left.nothing_left_at) == (AT, AT)
+        again = advance(advance(left, MOVER[FileState.QUARANTINED]), f.FileRetried(at=AT, did=FILE))
+        assert again.nothing_left_at == AT
+        assert advance(again, begun).nothing_left_at is None
+
+    def test_was_begun_there(self) -> None:
+        elsewhere = f.UploadBegun(at=AT, did=FILE, rse="B")
+        for record in (at_state(FileState.FOUND), advance(at_state(FileState.FOUND), elsewhere)):
+            with pytest.raises(LedgerError, match="can have left nothing"):
+                advance(record, self.nothing)
+
+    def test_left_no_replica(self) -> None:
+        with pytest.raises(LedgerError, match="can have left nothing"):
+            advance(at_state(FileState.UPLOADED), self.nothing)
+
+
 def test_a_file_that_is_brought_again_is_described_again() -> None:
     described = advance(at_state(FileState.REPLICATING), f.FileDescribed(at=AT, did=FILE))
     assert described.described_at == AT

@@ -111,6 +111,21 @@ def test_what_may_be_somewhere_cannot_be_forgotten(ledger: SqlLedger, length: in
         assert ledger.file(did) is not None
 
 
+def test_what_an_upload_left_nowhere_can_be_forgotten(ledger: SqlLedger) -> None:
+    did = DID("magic", "c.root")
+    begun = f.UploadBegun(at=NOON, did=did, rse="A")
+    nothing = f.UploadLeftNothing(at=NOON, did=did, rse="A")
+    failed = f.FileFailed(at=NOON, did=did, code="c", reason="r", hint=None)
+    with ledger:
+        ledger.record([found(did, cycle=2), begun, nothing, failed])
+        ledger.record([f.FileRetried(at=NOON, did=did), begun])
+        with pytest.raises(LedgerError, match="still be at A, where an upload of it was begun"):
+            ledger.forget(did)
+        ledger.record([nothing, failed])
+        ledger.forget(did)
+        assert ledger.file(did) is None
+
+
 def test_what_is_unknown_cannot_be_forgotten(ledger: SqlLedger) -> None:
     with ledger, pytest.raises(LedgerError, match="not on record"):
         ledger.forget(DID("magic", "unknown"))

@@ -23,7 +23,7 @@ from rucio_inject.domain.errors import LedgerError, QuotaExceeded, UsageError
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.plan import Fate
-from rucio_inject.ports import SourceFile, StoredFile
+from rucio_inject.ports import NewFile, SourceFile, Stored, StoredFile
 from rucio_inject.sources.at_rse import RseSource, listed
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import START
@@ -89,6 +89,37 @@ class TestInbox:
         assert DIDS[0] not in world.lake.files
         assert world.lake.content(DIDS[0], "PIC-INJECT") is None
         assert (inbox / NAMES[0]).read_bytes() == b"truncat"
+        # So whoever gives it up may forget it.
+        (left,) = world.facts(f.UploadLeftNothing)
+        assert (left.did, left.rse) == (DIDS[0], "PIC-INJECT")
+
+    def test_what_others_have_made_a_replica_is_left_there(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arrive(inbox, NAMES[0], b"truncat", announced=b"truncated on its way")
+        put = world.storage.put
+
+        def registered(rse: str, path: Path, did: DID) -> Stored:
+            stored = put(rse, path, did)
+            world.catalogue.add_files(rse, [NewFile(did, stored.measure)])
+            return stored
+
+        monkeypatch.setattr(world.storage, "put", registered)
+        world.run()
+        assert world.states() == {NAMES[0]: "QUARANTINED"}
+        assert world.lake.content(DIDS[0], "PIC-INJECT") == b"truncat"
+        assert world.facts(f.UploadLeftNothing) == []
+
+    def test_a_storage_that_is_away_does_not_hide_what_is_wrong_with_a_file(
+        self, world: World, inbox: Path
+    ) -> None:
+        path = arrive(inbox, NAMES[0], b"first")
+        world.lake.rses["PIC-INJECT"].offline = True
+        world.run()
+        path.unlink()
+        world.run()
+        assert [r.failure and r.failure.code for r in world.files()] == ["source-unreadable"]
+        assert world.facts(f.UploadLeftNothing) == []
 
     def test_a_file_that_is_sent_again_goes_on(self, world: World, inbox: Path) -> None:
         arrive(inbox, NAMES[0], b"truncat", announced=b"truncated on its way")
@@ -140,6 +171,7 @@ class TestInbox:
         (record,) = world.files()
         assert record.failure is not None
         assert record.failure.code == "source-unreadable"
+        assert record.nothing_left_at is not None
 
     def test_links_are_told_with_exit_code_3(self, world: World, inbox: Path) -> None:
         (inbox / NAMES[0]).symlink_to("/etc/passwd")
