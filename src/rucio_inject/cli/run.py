@@ -16,7 +16,7 @@ from rucio_inject.campaign.origins import GrowingSource, RseSource
 from rucio_inject.campaign.own_folder import refuse_folder_of_another
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.campaign.units import parse_duration
-from rucio_inject.cli.exit_codes import ExitCode, of_error, of_outcome
+from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.cli.kept import keep, keep_of_broken
 from rucio_inject.cli.ledger_look import campaign_argument, relocated
 from rucio_inject.cli.main import tell
@@ -215,9 +215,11 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
     """Run again and again, with a pause between, until somebody asks us to stop.
 
     Only what is new is told. What may pass is outlived: Rucio, a storage or room that is not there.
+    Onlookers are told of each look's end, as people are of that of a run.
     """
     assert isinstance(campaign.source, GrowingSource)
-    clock, code, greet = SystemClock(), None, True
+    clock, greet = SystemClock(), True
+    said: str | None = None
     with (
         stoppable(clock),
         told_if_refused(campaign, clock),
@@ -227,26 +229,28 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
         ports = _ports(campaign, sign_in, clock, around.bell)
         job = Job(campaign, ports, ledger, around, display, Looks(clock, go_on=True))
         while True:
-            before = code
+            before = around.record.code
             try:
                 report = _once(job, new_cycle=False, greet=greet)
             except (CatalogueUnavailable, StorageUnavailable, DiskFull) as error:
                 if greet:
                     raise
-                tell(error)
-                code = of_error(error)
                 around.record.failed(error)
+                if error.message != said:
+                    tell(error)
+                said = error.message
             else:
-                code = report.code
-                if report.outcome.changed or code is not before:
+                said = None
+                if report.outcome.changed or report.code is not before:
                     _conclude(report, display)
                 if report.outcome.drain is not None:
-                    return code
+                    return report.code
+            around.look_ended(clock.now())
             greet = False
             try:
                 clock.wait(campaign.source.every)
             except Interrupted:
-                return code
+                return around.record.code
 
 
 def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:

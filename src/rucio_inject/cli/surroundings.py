@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import click
 
@@ -15,6 +16,7 @@ from rucio_inject.cli.output import legible
 from rucio_inject.cli.run_record import RunRecord, recorded
 from rucio_inject.clock import PipeBell
 from rucio_inject.domain.errors import InjectError, LedgerUnavailable
+from rucio_inject.domain.facts import LookEnded
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Bell, Clock, FactSink
 from rucio_inject.service.events import EventServer
@@ -40,6 +42,13 @@ class Surroundings:
     onlookers: Sequence[FactSink]
     bell: Bell | None
     record: RunRecord
+
+    def look_ended(self, now: datetime) -> None:
+        """Tell people how a look of a watch came out, as `record` has it: its run may go on for
+        months. The ledger's record does not grow by that."""
+        ended = LookEnded(at=now, code=int(self.record.code), words=self.record.words)
+        for onlooker in self.onlookers:
+            onlooker.record([ended])
 
 
 @contextmanager

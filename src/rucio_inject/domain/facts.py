@@ -444,3 +444,12 @@ class RunEnded(Fact):
     words: str
     seconds: float
     origin: Room | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookEnded(Fact):
+    """A look of a watch has done what it could, or could not; `code` and `words` are those of a run
+    that ends so. For onlookers only: the watch goes on."""
+
+    code: int
+    words: str

@@ -47,7 +47,7 @@ T = TypeVar("T")
 Row = dict[str, Any]
 
 # Counts have a file of their own, and calls that are tried again change nothing.
-_UNTOLD = (f.RSECounted, f.CallRetried, f.CredentialEnds)
+_UNTOLD = (f.RSECounted, f.CallRetried, f.CredentialEnds, f.LookEnded)
 # Values in one statement: databases have a limit, and a plan for each number of them.
 _CHUNK = 500
 

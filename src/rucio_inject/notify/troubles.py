@@ -30,7 +30,7 @@ class Kind(StrEnum):
     QUARANTINE = "quarantine"
     """A file was set aside."""
     FAILED = "failed"
-    """A run did not come to its end."""
+    """A run, or a look of a watch, did not come to its end."""
     LATE = "late"
     """A run is not through when the next one is due, or could not begin."""
 
@@ -77,9 +77,9 @@ class Troubles:
             case f.FileFailed():
                 kind = Kind.MISMATCH if fact.code == _MISMATCH else Kind.QUARANTINE
                 return self.with_trouble(kind, f"{fact.did}: {fact.reason}", fact.at)
-            case f.RunEnded() if fact.code == 0:
+            case f.RunEnded() | f.LookEnded() if fact.code == 0:
                 return self.ended(fact.at)
-            case f.RunEnded() if fact.code not in _NOT_FAILED:
+            case f.RunEnded() | f.LookEnded() if fact.code not in _NOT_FAILED:
                 return self.with_trouble(Kind.FAILED, fact.words, fact.at)
             case _:
                 return self
@@ -106,7 +106,7 @@ class Troubles:
         return replace(self, open={**self.open, kind: now}, over_at=None)
 
     def ended(self, at: datetime) -> Troubles:
-        """After a run that did all that it should."""
+        """After a run, or a look, that did all that it should."""
         if not self.open:
             return self
         if self.told_at is None:
@@ -158,7 +158,7 @@ _WORDS = {
     Kind.STUCK: "rules STUCK or SUSPENDED",
     Kind.MISMATCH: "checksums that did not match",
     Kind.QUARANTINE: "files set aside",
-    Kind.FAILED: "runs that failed",
+    Kind.FAILED: "runs, or looks of a watch, that failed",
     Kind.LATE: "runs late",
 }
 

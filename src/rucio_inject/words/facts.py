@@ -162,6 +162,8 @@ def _of_campaign(fact: f.Fact) -> str:  # noqa: C901, PLR0911, PLR0912 -- a flat
             return f"{reason(fact.reason)}: tried again after {duration(fact.pause)}"
         case f.CredentialEnds():
             return f"what we sign in with ends at {fact.ends:%Y-%m-%dT%H:%M:%SZ}; {fact.reason}"
+        case f.LookEnded():
+            return f"a look ended with exit code {fact.code}: {reason(fact.words)}"
         case f.RSECounted():
             catalogue, storage = _witness(fact.catalogue), _witness(fact.storage)
             return f"counted: {catalogue} in the catalogue, {storage} on the storage"

@@ -9,19 +9,22 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from tests.injection_world import NAMES, SCOPE
 
-from rucio_inject.cli import kept, run
+from rucio_inject.cli import kept, run, surroundings
 from rucio_inject.cli.main import cli
+from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import CatalogueUnavailable, Interrupted, SignInFailed
 from rucio_inject.factory import Ports
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Bell
+from rucio_inject.service.outlets import Outlets
 from rucio_inject.steps import looks
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
@@ -136,6 +139,48 @@ def test_a_lake_that_is_away_for_a_while_is_outlived(watched: Watched) -> None:
     assert result.exit_code == 0, result.output
     assert "connection refused" in result.stderr
     assert [end["files"] for end in ends(result.stdout)] == [{}, {"VERIFIED": 1}]
+
+
+def test_each_look_tells_onlookers_how_it_ended(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[f.Fact] = []
+    outlets = Outlets([SimpleNamespace(record=told.extend)], [], watched.clock, pytest.fail)
+    monkeypatch.setattr(surroundings, "make_outlets", lambda *_, **__: outlets)
+
+    def away() -> None:
+        watched.lake.down = "connection refused"
+
+    def back() -> None:
+        watched.lake.down = None
+        watched.arrive(NAMES[0], "other bytes")
+
+    def mend() -> None:
+        watched.arrive(NAMES[0])
+
+    watched.between = [away, lambda: None, lambda: None, back, mend]
+    result = watched.given("-q")
+    assert result.exit_code == 0, result.output
+    looks = [fact for fact in told if isinstance(fact, f.LookEnded)]
+    assert [look.code for look in looks] == [0, 5, 5, 5, 4, 0]
+    assert "connection refused" in looks[1].words
+    assert looks[4].words == "cycle 1: 1 set aside (source-mismatch)"
+    # Who reads along is told once, not at each look.
+    assert result.stderr.count("connection refused") == 1
+    assert [fact.code for fact in told if isinstance(fact, f.RunEnded)] == [0]
+
+
+def test_another_outage_is_told_as_well(watched: Watched) -> None:
+    reasons = ["connection refused", "connection refused", "no route to host"]
+
+    def away() -> None:
+        watched.lake.down = reasons.pop(0)
+
+    watched.between = [away] * 3
+    result = watched.given()
+    assert result.exit_code == 5
+    assert result.stderr.count("connection refused") == 1
+    assert result.stderr.count("no route to host") == 1
 
 
 def test_the_code_is_that_of_the_last_look(watched: Watched) -> None:

@@ -514,6 +514,7 @@ OTHERS: list[f.Fact] = [
     f.RunBegun(at=NOON, process="process 1 on a"),
     f.DrainOrdered(at=NOON, on=True, by="eva on a", reason="the tape robot is down"),
     f.CredentialEnds(at=NOON, ends=NOON, reason="no command renews it"),
+    f.LookEnded(at=NOON, code=5, words="Rucio is away"),
     f.RunEnded(at=NOON, code=0, words="cycle 1: 2 files GONE", seconds=4.2),
 ]
 

@@ -90,6 +90,10 @@ class Scene:
         self.notifier.pump(last=True)
         self.notifier = self.another()
 
+    def look_ends(self, code: int, words: str = "Rucio is away") -> None:
+        """A look of a watch ends, and its process goes on."""
+        self.notifier.record([f.LookEnded(at=self.clock.now(), code=code, words=words)])
+
     def pass_time(self, seconds: float) -> None:
         """Time passes, and what is due is sent."""
         self.clock.advance(seconds)
@@ -114,6 +118,27 @@ def test_what_happens_together_is_one_message(tmp_path: Path) -> None:
     assert "rule r0 to QOS=FAST is STUCK: NO_SOURCES" in text
     assert "… and 197 more" in text
     assert "magic:b.root: other" in text
+
+
+def test_people_are_told_while_a_watch_goes_on(tmp_path: Path) -> None:
+    box = Postbox()
+    scene = Scene(tmp_path, box)
+    for _ in range(9):
+        scene.look_ends(5)
+        scene.pass_time(MANNERS.group)
+    assert box.titles == ["magic is in trouble: failed"]
+    assert "runs, or looks of a watch, that failed: 1, since" in box.got[0].lines[0]
+    scene.look_ends(0, "done")
+    scene.pass_time(1)
+    assert box.titles[1:] == ["magic is well again (was: failed)"]
+    scene.failed("a.root")
+    scene.pass_time(MANNERS.group)
+    scene.look_ends(0, "done")
+    scene.pass_time(1)
+    assert box.titles[2:] == [
+        "magic is in trouble: quarantine",
+        "magic is well again (was: quarantine)",
+    ]
 
 
 def test_a_day_of_failing_runs_is_one_message_and_its_end_another(tmp_path: Path) -> None:
