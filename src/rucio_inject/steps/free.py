@@ -15,7 +15,7 @@ from rucio_inject.domain.errors import (
     SourceUnreadable,
     StorageRefused,
 )
-from rucio_inject.domain.facts import SourceFreed, SourceFreeing
+from rucio_inject.domain.facts import Fact, SourceFreed, SourceFreeing
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.usage import Room
 from rucio_inject.measuring import Seen, measure_seen, seen_now
@@ -28,6 +28,8 @@ VERIFIED = frozenset({FileState.VERIFIED})
 LEFT = frozenset({SourceCopy.KEPT, SourceCopy.FREEING})
 # What is read at the source before the lake is asked: both answers are to be young when it goes.
 PORTION_BYTES = 4 << 30
+# Files of a portion. The disk is waited for once before they are removed, and once after.
+PORTION_FILES = 100
 PROVED = VERIFIED | {FileState.EXPIRING, FileState.GONE}
 
 
@@ -84,9 +86,10 @@ class FreeSources:
             raise StorageRefused(refused[0].message + others, hint=refused[0].hint)
 
     def _remove_made(self, folder: Path) -> None:
-        for record in self._journal.ledger.files(PROVED, sources=LEFT):
-            if record.generated and Path(record.path).is_relative_to(folder):
-                self._remove(record)
+        left = self._journal.ledger.files(PROVED, sources=LEFT)
+        made = (r for r in left if r.generated and Path(r.path).is_relative_to(folder))
+        for some in batches(made, PORTION_FILES):
+            self._remove([(record, None) for record in some])
 
     def _free_real_ones(self) -> None:
         """In the order in which they were found: the oldest go first."""
@@ -97,16 +100,17 @@ class FreeSources:
             waiting: Sequence[FileRecord] = some
             while waiting and (lacking is None or lacking > 0):
                 enough, waiting = _enough(waiting, lacking)
-                for record, seen in self._safe(enough):
-                    gone = self._remove(record, partial(_rewritten, record, seen))
-                    if gone and lacking is not None:
-                        lacking -= measure_of(record).size
+                for safe in self._safe(enough):
+                    freed = self._remove([(r, partial(_rewritten, r, seen)) for r, seen in safe])
+                    if lacking is not None:
+                        lacking -= freed
             if lacking is not None and lacking <= 0:
                 return
 
-    def _safe(self, files: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, Seen | None]]:
-        """Real files whose every replica is there now, and that are still what was injected; with
-        what shows whether one is written anew, None for one that is not there any more.
+    def _safe(self, files: Sequence[FileRecord]) -> Iterator[list[tuple[FileRecord, Seen | None]]]:
+        """Real files whose every replica is there now, and that are still what was injected, in
+        portions; with what shows whether one is written anew, None for one that is not there any
+        more.
 
         What was proved by an earlier run is proved once more.
         """
@@ -114,8 +118,9 @@ class FreeSources:
         proved = [r for r in files if r.state in VERIFIED and r.dataset not in ending]
         left: Sequence[FileRecord] = self._proofs.renewed(proved)
         while left:
-            some, left = _enough(left, PORTION_BYTES)
-            yield from self._kept_in_the_lake(list(self._unchanged(some)))
+            some, _ = _enough(left[:PORTION_FILES], PORTION_BYTES)
+            left = left[len(some) :]
+            yield list(self._kept_in_the_lake(list(self._unchanged(some))))
 
     def _unchanged(self, files: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, Seen | None]]:
         """Those of some files that are at the source what was injected, or are not there."""
@@ -140,16 +145,26 @@ class FreeSources:
                 self._journal.tell([self._journal.failed(record.did, error)])
 
     def _remove(
-        self, record: FileRecord, forbids: Callable[[], InjectError | None] = lambda: None
-    ) -> bool:
-        """Whether the source copy is gone. `forbids` is asked last, and may say why it stays."""
+        self, files: Sequence[tuple[FileRecord, Callable[[], InjectError | None] | None]]
+    ) -> int:
+        """Remove the source copies of a few files; gives the bytes that are gone. What comes with a
+        file is asked last, and may say why that stays."""
         self._journal.clock.check()
-        path = Path(record.path)
+        now = self._journal.clock.now
         # Also when an earlier run told it: a run that has lost its lease learns of it here.
-        self._journal.tell([SourceFreeing(at=self._journal.clock.now(), did=record.did)])
-        if (why := forbids()) is not None:
-            self._journal.tell([self._journal.failed(record.did, why)])
-            return False
+        self._journal.tell(SourceFreeing(at=now(), did=record.did) for record, _ in files)
+        freed, facts = 0, list[Fact]()
+        for record, forbids in files:
+            if forbids is not None and (why := forbids()) is not None:
+                facts.append(self._journal.failed(record.did, why))
+            elif self._unlink(Path(record.path)):
+                facts.append(SourceFreed(at=now(), did=record.did))
+                freed += measure_of(record).size
+        self._journal.tell(facts)
+        return freed
+
+    def _unlink(self, path: Path) -> bool:
+        """Whether a source copy is gone now."""
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -160,7 +175,6 @@ class FreeSources:
                 )
             )
             return False
-        self._journal.tell([SourceFreed(at=self._journal.clock.now(), did=record.did)])
         return True
 
 

@@ -1,4 +1,4 @@
-"""What many datasets cost: nothing is asked of all of them for each."""
+"""What many datasets and files cost: nothing is asked of all for each, nor written for each."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.injection_world import MOCK, World
+from tests.injection_world import MOCK, World, telescope_files
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import CatalogueUnavailable
-from rucio_inject.domain.injection import FileState, RuleRecord
+from rucio_inject.domain.injection import FileState, RuleRecord, SourceCopy
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.steps.expire import ENDED_AT_ONCE
+from rucio_inject.steps.free import PORTION_FILES
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.locks import rules_that_keep
 from rucio_inject.steps.organise import Organise, ending_datasets
@@ -93,6 +94,20 @@ def test_some_datasets_get_their_end_at_once(tmp_path: Path) -> None:
     # None of its files may be on record as ending before all of its rules are.
     assert not any(f.FileExpiring in facts for facts in ends)
     assert sum(f.FileExpiring in facts for facts in world.told) == len(ends)
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_many_sources_go_with_few_writes(tmp_path: Path, made: bool) -> None:
+    world = world_of(tmp_path, PORTION_FILES // 2, end=None)
+    if not made:
+        stem = "20200203_M1_05089063.{:03}_Y_CrabNebula-W0.40_035.root"
+        telescope_files(tmp_path / "inbox", [stem.format(n + 1) for n in range(PORTION_FILES // 2)])
+        source = {"kind": "directory", "path": str(tmp_path / "inbox"), "free": True}
+        world.changes["source"] = source
+    world.run()
+    assert {record.source for record in world.files()} == {SourceCopy.FREED}
+    for kind in (f.SourceFreeing, f.SourceFreed):
+        assert [len(facts) for facts in world.told if kind in facts] == [PORTION_FILES // 2]
 
 
 def test_what_ended_before_rucio_went_away_is_on_record(

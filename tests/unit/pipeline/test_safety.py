@@ -163,12 +163,13 @@ class TestRealSources:
         assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
         assert failure_codes(world) == {NAMES[0]: "source-changed"}
 
+    @pytest.mark.parametrize("bound", ["PORTION_BYTES", "PORTION_FILES"])
     def test_one_whose_replica_vanishes_while_others_are_removed_stays(
-        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch, bound: str
     ) -> None:
-        """Large files are asked about in small portions."""
+        """Large files, and many, are asked about in small portions."""
         world.run()
-        monkeypatch.setattr("rucio_inject.steps.free.PORTION_BYTES", 1)
+        monkeypatch.setattr(f"rucio_inject.steps.free.{bound}", 1)
         told = Witness.record
 
         def record(self: Witness, facts: Sequence[f.Fact]) -> None:
@@ -249,6 +250,30 @@ class TestRealSources:
         assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
         world.run()
         assert {record.source for record in world.files()} == {SourceCopy.FREED}
+
+    def test_they_go_after_a_kill_in_the_middle_of_their_removal(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.run()
+        free(world)
+        remove = Path.unlink
+
+        def unlink(path: Path, **options: Any) -> None:
+            if path == inbox / NAMES[1]:
+                raise Crash
+            remove(path, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink)
+            with pytest.raises(Crash):
+                world.run()
+        assert sorted(path.name for path in inbox.iterdir()) == sorted(NAMES[1:])
+        # What may have gone is on record as that.
+        assert {record.source for record in world.files()} == {SourceCopy.FREEING}
+        world.run()
+        assert list(inbox.iterdir()) == []
+        assert {record.source for record in world.files()} == {SourceCopy.FREED}
+        assert world.broken() == []
 
     def test_none_lies_in_the_folder_of_our_work(self, world: World, inbox: Path) -> None:
         inside = world.folder / "out" / "read-back"
