@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import os
@@ -103,6 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     verbosity = Verbosity()
     _write_anything()
+    # What has come to its end has nothing to stop: Ctrl-C while Python clears up changes no exit
+    # code, and is no traceback.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     try:
         result: Any = cli.main(
             given, prog_name="rucio-inject", standalone_mode=False, obj=verbosity

@@ -71,6 +71,19 @@ def test_ctrl_c_is_heard_while_a_command_is_loaded(tmp_path: Path) -> None:
     assert done.stderr == "\nstopped at once; run the same command again to go on\n"
 
 
+def test_ctrl_c_stops_nothing_that_has_come_to_its_end() -> None:
+    begin = (
+        "import atexit, os, signal; from rucio_inject.cli.main import main;"
+        # Called last, of those that are called when Python ends.
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT);"
+        "main(['--version'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", begin], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_reader_who_goes_away_is_told_apart_from_a_failure() -> None:
     with subprocess.Popen(
         [*PROGRAM, "campaign", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
