@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from tests.lake.campaigns import Bench
     from tests.ledger_databases import Server
 
     from rucio_inject.lake.embedded import EmbeddedLake
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser that runs: a process may drive one, and no second one beside it."""
+    from tests.web.browser import browsing
+
+    with browsing() as running:
+        yield running
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tests.web.made import TOKEN
 
 # A machine that does other things meanwhile is slow, and that is no fault of the page.
-PATIENCE = 30_000  # ms
+PATIENCE = 120_000  # ms
 CHROMIUM = "/usr/bin/chromium"
 # As root, without a screen, and without looking for its maker's hosts.
 FLAGS = [
@@ -32,7 +32,7 @@ def browsing() -> Iterator[Browser]:
     """Debian's Chromium, for as long as the block lasts."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -49,6 +49,17 @@ class Visit:
         """Sign in as a person does who opens the address that was printed."""
         self.page.goto(f"{self.url}/sign-in#token={TOKEN}")
         self.page.wait_for_url(f"{self.url}/")
+
+    def complaints(self, count: int) -> list[str]:
+        """So many things that the browser complains of, as is right: they are no problems. They may
+        come later than what is seen."""
+        for _ in range(PATIENCE // 50):
+            if len(self.problems) >= count:
+                break
+            self.page.wait_for_timeout(50)
+        told = list(self.problems)
+        self.problems.clear()
+        return told
 
     def go(self, path: str) -> None:
         """Open a page of the site."""

@@ -1,4 +1,4 @@
-"""One browser, and one made-up month, for all tests of the page."""
+"""One made-up month for all tests of the page."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from tests.web.browser import Visit, browsing, visit
+from tests.web.browser import Visit, visit
 from tests.web.made import Shown, make, posted_in, shown
 
 from rucio_inject.testing.scenes import START, Scene, month
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A browser that runs."""
-    with browsing() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

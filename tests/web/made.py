@@ -10,6 +10,7 @@ from pathlib import Path
 from rucio_inject.clock import SystemClock
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.monitor.series import Series
+from rucio_inject.ports import Clock
 from rucio_inject.ports.board import Posted
 from rucio_inject.readings.ledger_board import LedgerBoard
 from rucio_inject.testing.scenes import Scene
@@ -49,13 +50,19 @@ class Shown:
 
 @contextmanager
 def shown(
-    folder: Path, posted: Sequence[Posted], listening: Listening | None = None
+    folder: Path,
+    posted: Sequence[Posted],
+    listening: Listening | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[Shown]:
-    """Serve the page over some campaigns, at any port."""
+    """Serve the page over some campaigns, at any port; `clock` None: by the system's."""
     token = folder / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
     chosen = replace(listening or Listening(), port=0, token_file=token)
-    clock = SystemClock()
-    with LedgerBoard(posted, clock) as board, PageServer(board, chosen, clock) as page:
+    system = SystemClock()
+    with (
+        LedgerBoard(posted, system) as board,
+        PageServer(board, chosen, clock or system) as page,
+    ):
         yield Shown(board, page, posted[0])

@@ -25,7 +25,9 @@ from rucio_inject.web.gate import Gate, Proxy, new_token
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SHORTEST_TOKEN = 16
-_START_SECONDS = 30.0
+_START_SECONDS = 300.0
+# Longer than people read: who asks on a connection that is just being closed hears nothing.
+_KEEP_SECONDS = 120
 _STOP_SECONDS = 3
 
 
@@ -205,6 +207,7 @@ def _config(app: ASGIApp, listening: Listening) -> uvicorn.Config:
         log_config=None,
         lifespan="on",
         ws="none",
+        timeout_keep_alive=_KEEP_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.key,
