@@ -1,4 +1,4 @@
-"""Fixtures that tests of more than one kind use."""
+"""Fixtures that tests of more than one kind use, and how examples are drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from tests.ledger_databases import Server
 
     from rucio_inject.lake.embedded import EmbeddedLake
+
+# The same examples each time, however slow the machine is: a change fails by what it does. Another
+# draw is asked for by `--hypothesis-profile=default`.
+settings.register_profile(
+    "same",
+    deadline=None,
+    derandomize=True,
+    print_blob=False,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
