@@ -45,7 +45,7 @@ def test_a_checksum_without_md5(tmp_path: Path, content: bytes) -> None:
 
 
 def test_threads_read_into_memory_of_their_own(tmp_path: Path) -> None:
-    both, contents = Barrier(2, timeout=20), (b"a" * BLOCK, b"b" * BLOCK)
+    both, contents = Barrier(2, timeout=300), (b"a" * BLOCK, b"b" * BLOCK)
 
     def copied(content: bytes) -> bytes:
         path, copy = tmp_path / content[:1].decode(), bytearray()

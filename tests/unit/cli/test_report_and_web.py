@@ -216,10 +216,10 @@ class TestWeb:
             url = served.stdout.readline().split()[-1]
             sign_in = served.stdout.readline().split()[-1]
             assert sign_in.startswith(f"{url}sign-in#token=")
-            with urllib.request.urlopen(f"{url}health", timeout=30) as answer:
+            with urllib.request.urlopen(f"{url}health", timeout=300) as answer:
                 assert json.load(answer)["ok"]
             served.send_signal(signal.SIGTERM)
-            out, err = served.communicate(timeout=60)
+            out, err = served.communicate(timeout=300)
         assert served.returncode == 0, err
         assert out.endswith("the page is closed\n")
         assert "Traceback" not in err

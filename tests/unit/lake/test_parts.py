@@ -98,13 +98,13 @@ def test_the_second_waits_for_the_first(paths: LakePaths) -> None:
     def first() -> None:
         with folder.locked(paths, SystemClock(), 1):
             taken.set()
-            done.wait(10)
+            done.wait(300)
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert taken.wait(10)
+    assert taken.wait(300)
     threading.Timer(0.2, done.set).start()
-    with folder.locked(paths, SystemClock(), 30):
+    with folder.locked(paths, SystemClock(), 300):
         assert done.is_set()
     thread.join()
 

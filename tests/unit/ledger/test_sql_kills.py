@@ -74,7 +74,7 @@ class Child:
 
     def said(self, lines: int = 0) -> list[str]:
         """What it has told, once that is so many lines."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             found = self.log.read_text().splitlines() if self.log.exists() else []
             if len(found) >= lines:
@@ -105,7 +105,7 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
         yield process
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
 
 
 @pytest.fixture

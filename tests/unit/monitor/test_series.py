@@ -132,8 +132,8 @@ class TestSampler:
 
         with self.sampler(lake, tmp_path / "c", interval=0) as sampler:
             monkeypatch.setattr(Series, "append", append)
-            tried.wait(60)
-            sampler._thread.join(60)
+            tried.wait(300)
+            sampler._thread.join(300)
         assert sampler.failure is full
         assert len(Series(tmp_path / "c").read()) % 2 == 0
 
@@ -146,7 +146,7 @@ class TestSampler:
         def block() -> None:
             with sampler:
                 monkeypatch.setattr(MemoryStorage, "count", breaks)
-                sampler._thread.join(60)
+                sampler._thread.join(300)
                 done.append("the work of the block")
 
         def breaks(self: MemoryStorage, rse: str) -> None:
@@ -166,19 +166,19 @@ class TestSampler:
         def block() -> None:
             with sampler:
                 monkeypatch.setattr(MemoryStorage, "count", slow)
-                listing.wait(60)
+                listing.wait(300)
                 raise KeyboardInterrupt
 
         def slow(self: MemoryStorage, rse: str) -> None:
             del self, rse
             listing.set()
-            go_on.wait(60)
+            go_on.wait(300)
 
         with pytest.raises(KeyboardInterrupt):
             block()
         assert sampler._thread.is_alive()
         go_on.set()
-        sampler._thread.join(60)
+        sampler._thread.join(300)
         assert sampler.failure is None
 
     def test_a_slow_storage_is_left_in_peace(

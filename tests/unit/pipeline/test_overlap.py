@@ -35,7 +35,7 @@ def test_datasets_get_their_rules_while_the_bytes_are_copied(
         return rules
 
     def wait(self: MemoryStorage, rse: str, path: Path, did: DID) -> Stored:
-        assert ruled.wait(20), "no rule was asked for before the first bytes had come"
+        assert ruled.wait(300), "no rule was asked for before the first bytes had come"
         return put(self, rse, path, did)
 
     monkeypatch.setattr(MemoryCatalogue, "add_rules", tell)

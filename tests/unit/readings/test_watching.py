@@ -130,7 +130,7 @@ class TestBoard:
         with LedgerBoard([posted], SystemClock()) as board:
             cancel = board.subscribe(listen)
             record(posted.ledger, [Scene(files=2)])
-            assert first.wait(60)
+            assert first.wait(300)
             cancel()
             cancel()
             assert board.health().ok
@@ -146,7 +146,7 @@ class TestBoard:
             with LedgerBoard([away, posted], SystemClock()) as board:
                 board.subscribe(lambda name, _: told.set() if name == NAME else None)
                 record(posted.ledger, [Scene(files=2)])
-                assert told.wait(60)
+                assert told.wait(300)
                 assert board.health().ok
             connection, _ = black_hole.accept()
             connection.close()

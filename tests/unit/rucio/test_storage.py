@@ -198,7 +198,7 @@ def test_tries_of_one_did_have_names_of_their_own(
 ) -> None:
     from rucio_inject.rucio import posix as ours
 
-    both, partials = Barrier(2, timeout=20), []
+    both, partials = Barrier(2, timeout=300), []
     write, rename = ours.PosixAccess.write, ours.PosixAccess.rename
 
     def write_together(self: Any, path: Path, found: Any, partial: str) -> Any:

@@ -314,7 +314,7 @@ def asking() -> list[threading.Thread]:
 
 def until(wanted: Callable[[], bool]) -> None:
     """Wait for other threads."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not wanted():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -337,20 +337,28 @@ def test_a_ledger_that_never_answers_holds_up_nobody_else(
     place = scene.folder / "b" / "b.db"
     with SqlLedger(place, "b", clock=scene.clock) as ledger:
         ledger.record([begun()])
-    for _ in range(2):
+
+    def good_shows() -> bool:
+        # A good one, too, may be too slow for one look on a busy machine.
         text = service.metrics()
-        assert 'rucio_inject_cycle{campaign="b"} 1.0' in text
         assert 'campaign="a"' not in text
+        return 'rucio_inject_cycle{campaign="b"} 1.0' in text
+
+    for _ in range(2):
+        until(good_shows)
     # One question of the scheduler's, and one for all who look.
     until(lambda: len(asking()) == 2)
     assert (service.ready().ok, service.health().ok) == (False, True)
-    scene.steps(service, PATIENCE + 1)
+    for _ in range(int(PATIENCE) + 1):
+        scene.steps(service, 1)
+        # Time goes on when the good one has answered.
+        until(lambda: len(asking()) == 2)
     assert "its ledger has not answered for 1" in service.health().checks["a"]
     assert (service.ready().ok, service.health().ok) == (True, True)
     service.ask_to_stop()
     scene.runs["b"][0][0].code = 130
     assert not scene.steps(service, 1)
-    assert len(asking()) == 2, "nobody has waited for it"
+    until(lambda: len(asking()) == 2)  # nobody has waited for it
 
 
 def test_an_answer_that_comes_too_late_is_asked_for_again() -> None:
@@ -399,7 +407,7 @@ def test_who_was_waited_for_once_is_not_waited_for_again() -> None:
 def test_between_runs_graphite_gets_what_prometheus_is_shown(scene: Scene) -> None:
     counted = f.RSECounted(at=NOON, rse="A", catalogue=Usage(3, 30), storage=Usage(2, 20))
     with socket.create_server(("127.0.0.1", 0)) as graphite:
-        graphite.settimeout(60)
+        graphite.settimeout(300)
         server = f"127.0.0.1:{graphite.getsockname()[1]}"
         more = f"metrics: {{graphite: {{server: '{server}', interval: 10s}}}}\n"
         service = scene.service(scene.write("a", "0 0 1 1 *", more))
@@ -471,7 +479,7 @@ def test_an_event_server_takes_what_is_posted_and_survives_rubbish() -> None:
             b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\nConnection: close\r\n\r\n",
             b"\x00\x01 rubbish\r\n\r\n",
         ):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=300) as client:
                 client.sendall(request)
                 client.recv(100)
         with pytest.raises(UsageError, match="cannot listen for events"):
@@ -505,13 +513,12 @@ def test_a_port_that_is_in_use_is_told(scene: Scene) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         answer = CliRunner().invoke(cli, ["serve", str(file), "--port", port])
+        push = scene.write("a", "0 0 1 1 *", f"push: {{listen: '127.0.0.1:{port}'}}\n")
+        events = CliRunner().invoke(cli, ["serve", str(push), "--no-web"])
     assert isinstance(answer.exception, UsageError)
     assert "it is in use" in answer.exception.message
-    push = scene.write("a", "0 0 1 1 *", f"push: {{listen: '127.0.0.1:{port}'}}\n")
-    with socket.create_server(("127.0.0.1", int(port))):
-        answer = CliRunner().invoke(cli, ["serve", str(push), "--no-web"])
-    assert isinstance(answer.exception, UsageError)
-    assert "cannot listen for events" in answer.exception.message
+    assert isinstance(events.exception, UsageError)
+    assert "cannot listen for events" in events.exception.message
 
 
 def test_several_campaigns_cannot_share_an_output_folder(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,11 @@ def test_a_ledger_that_never_answers_hides_no_other_campaign(
         place = f"postgresql://me@127.0.0.1:{black_hole.getsockname()[1]}/ledgers"
         away = Posted("away", place, tmp_path / "none.jsonl")
         site = Site(LedgerBoard([away, good], clock), Gate("token"), clock, "")
-        found = cards(site)
+        found, end = cards(site), time.monotonic() + 300
+        # The good one, too, may be too slow for one look on a busy machine.
+        while found[1]["error"] is not None:
+            assert time.monotonic() < end
+            found = cards(site)
         assert [card["posted"].name for card in found] == ["away", NAME]
         assert found[0]["error"].message == "its ledger has not answered yet"
         assert found[1]["status"].cycle == 1
