@@ -18,8 +18,8 @@ from tests.faults.work import Job, Ran
 if TYPE_CHECKING:
     from rucio.client.client import Client
 
-_EMPTY_AFTER = 60.0
-_REAPED_AFTER = 180.0
+_EMPTY_AFTER = 600.0
+_REAPED_AFTER = 600.0
 _TRIES = 6
 
 

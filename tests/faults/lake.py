@@ -42,7 +42,7 @@ class Lake:
         """`rucio-inject lake WORDS`, with everything that it said."""
         line = [sys.executable, "-m", "rucio_inject", "lake", *words, "--folder", str(self.root)]
         return subprocess.run(
-            line, cwd=self.root.parent, capture_output=True, text=True, check=False, timeout=180
+            line, cwd=self.root.parent, capture_output=True, text=True, check=False, timeout=900
         )
 
     def start(self) -> None:
@@ -170,7 +170,7 @@ class Lake:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=900,
         )
         return done.stdout + done.stderr
 

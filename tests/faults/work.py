@@ -27,7 +27,9 @@ MARK = "FAULTS_JOB"
 
 TARGET = "Perseus-MA"
 _SIZE = 20_000
-_HANGS = 180.0
+_HANGS = 900.0
+# Where no fault is to last for as long: a busy lake takes its time.
+_DEADLINE = 300
 _RUN = 6_000_000
 _numbers = count(1)
 
@@ -197,7 +199,7 @@ class Job:
         payload, names = {"kind": "raw", "size": self.size}, str(self.folder / "names.txt")
         return {"kind": "listing", "path": names, "payload": payload, "seed": self.number}
 
-    def start(self, *options: str, end: bool = False, deadline: int = 60) -> Run:
+    def start(self, *options: str, end: bool = False, deadline: int = _DEADLINE) -> Run:
         """Start the command."""
         line = [sys.executable, "-m", "rucio_inject", "run", "--json", "--progress", "plain"]
         where = ["--output", str(self.output)]
@@ -213,7 +215,7 @@ class Job:
         words = [*self.prefix, *line, *where, *self.options, *options, campaign]
         return Run(self, words, environment)
 
-    def run(self, *options: str, end: bool = False, deadline: int = 60) -> Ran:
+    def run(self, *options: str, end: bool = False, deadline: int = _DEADLINE) -> Ran:
         """Run the command to its end."""
         return self.start(*options, end=end, deadline=deadline).finish()
 
@@ -222,7 +224,7 @@ class Job:
         line = [sys.executable, "-m", "rucio_inject", "audit", "--fix", "--json"]
         where = ["--output", str(self.output), "--lake", str(self.lake.root)]
         environment = {**os.environ, MARK: str(self.folder)}
-        campaign = str(self.write(end=False, deadline=60))
+        campaign = str(self.write(end=False, deadline=_DEADLINE))
         return Run(self, [*line, *where, campaign], environment).finish()
 
     def processes(self) -> list[psutil.Process]:

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.lake.content import Rse
@@ -36,7 +38,9 @@ MOCK = {
     "types": ["D"],
     "payload": {"kind": "raw", "size": "20kB"},
 }
-END = {"lifetime": "1s", "deadline": "60s"}
+PATIENCE = 600.0
+"""Seconds after which it is no busy machine any more that keeps a test waiting."""
+END = {"lifetime": "1s", "deadline": "600s"}
 
 
 def make_origin(client: Client, folder: Path) -> None:
@@ -62,7 +66,7 @@ def campaign(name: str, seed: int, **changes: Any) -> dict[str, Any]:
         "source": {**MOCK, "seed": seed},
         "upload": {"rse": "PIC-INJECT"},
         "rules": [{"rse_expression": expression} for expression in RULES],
-        "replication": {"deadline": "60s"},
+        "replication": {"deadline": "600s"},
         "end": END,
         **changes,
     }
@@ -116,7 +120,7 @@ class Bench:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=2 * PATIENCE,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -129,9 +133,20 @@ class Bench:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=PATIENCE,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def run_until_stuck(self, keys: Mapping[str, Any]) -> Ran:
+        """Run a campaign until all that it waits for are STUCK rules: its deadline is short, and a
+        busy lake may need longer for what it can do, and to give up the rest."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            ran = self.run(keys)
+            states = {rule["state"] for rule in ran.end["rules_not_ok"]}
+            if ran.code not in {ExitCode.LATER, ExitCode.STUCK} or states == {"STUCK"}:
+                return ran
+            assert time.monotonic() < end, ran.err
 
     def ledger(self, keys: Mapping[str, Any], what: str, *words: str) -> Ran:
         """Import into a campaign's ledger, or export it."""
@@ -142,7 +157,7 @@ class Bench:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -155,3 +170,19 @@ class Bench:
         place = self.output(name) / f"{name}.db"
         with SqlLedger(place, name, clock=SystemClock(), reading=True) as ledger:
             return list(ledger.all_files())
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for the lake's daemons, or another process, to do something."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it was not done in time"
+        time.sleep(0.005)
+
+
+def bytes_of(path: Path) -> int:
+    """How much there is of a file that may be renamed or removed just now: then nothing."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

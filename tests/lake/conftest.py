@@ -87,7 +87,7 @@ def rucio_cli(running_lake: EmbeddedLake) -> RucioCli:
         environment = {**os.environ, **running_lake.environment(account)}
         command = [str(Path(sys.executable).with_name("rucio")), *arguments]
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
 
     return run

@@ -8,9 +8,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from tests.lake.campaigns import HOLDERS, SCOPE, Bench, Ran, campaign
+from tests.lake.campaigns import HOLDERS, PATIENCE, SCOPE, Bench, Ran, campaign, wait_until
 
 from rucio_inject.domain.errors import NotPermitted
 from rucio_inject.rucio.session import Session, SignIn
@@ -33,14 +32,6 @@ pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
 RUN = "05089201"
 NAME = "20200207_M1_05089201.00{}_D_Perseus-MA-W0.26-288.root"
-
-
-def settle(condition: Callable[[], bool]) -> None:
-    """Wait for the lake's daemons to do something."""
-    end = time.monotonic() + 120.0
-    while not condition():
-        assert time.monotonic() < end, "the lake did not do it in time"
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -63,7 +54,7 @@ def world(bench: Bench, official_client: OfficialClient, tmp_path: Path) -> Iter
         expression="QOS=FAST",
         tag=uuid4().hex[:8],
         folder=tmp_path,
-        settle=settle,
+        settle=wait_until,
         link=lambda parent, child: None,
         numbers=count(1),
     )
@@ -108,7 +99,7 @@ def audit(bench: Bench, keys: dict[str, Any], *options: str, account: str = "mag
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -132,7 +123,7 @@ def test_what_others_did_is_found_and_mended(bench: Bench, official_client: Offi
     for name, content in sources.items():
         (inbox / name).write_bytes(content)
     source = {"kind": "directory", "path": str(inbox)}
-    keys = campaign("audited", 0, source=source, end=None, replication={"deadline": "120s"})
+    keys = campaign("audited", 0, source=source, end=None)
     assert bench.run(keys).code == 0
     clean = audit(bench, keys, "--checksums")
     # Other campaigns of the session may have left files in the scope.
@@ -165,7 +156,7 @@ def test_what_others_did_is_found_and_mended(bench: Bench, official_client: Offi
     assert not {"lost", "corrupt"} & set(counted(fixed, "left")), fixed.out
     # What Rucio makes anew is to be read back.
     assert fixed.end["left"]["waiting"] == 2, fixed.out
-    settle(lambda: all_available(root, sources))
+    wait_until(lambda: all_available(root, sources))
     again = bench.run(keys)
     assert again.code == 0, again.out
     last: list[dict[str, int]] = []
@@ -175,7 +166,7 @@ def test_what_others_did_is_found_and_mended(bench: Bench, official_client: Offi
         last.append(counted(audit(bench, keys, "--checksums")))
         return last[-1] == {"dark": 5 + others}
 
-    settle(is_clean)
+    wait_until(is_clean)
     assert_all_is_right(bench, magic, sources)
     assert {path.name: path.read_bytes() for path in inbox.iterdir()} == sources
     # The upload of that file has ended: the partial one may be anybody's.
@@ -213,7 +204,7 @@ def damage(bench: Bench, magic: Any) -> tuple[Path, Path]:
     # The client's own deletion of a rule takes an hour.
     magic.update_replication_rule(rules["INFN-NA-DPM"], {"lifetime": 1})
     magic.update_replication_rule(rules["PIC-DCACHE"], {"lifetime": 86400})
-    settle(lambda: len(list(magic.list_did_rules(SCOPE, RUN))) == len(HOLDERS) - 1)
+    wait_until(lambda: len(list(magic.list_did_rules(SCOPE, RUN))) == len(HOLDERS) - 1)
     return ours, theirs
 
 

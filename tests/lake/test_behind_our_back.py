@@ -4,7 +4,6 @@ nothing of theirs, nor a last copy, given up."""
 from __future__ import annotations
 
 import hashlib
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from rucio.common.exception import DataIdentifierNotFound
-from tests.lake.campaigns import END, HOLDERS, SCOPE, Bench, campaign
+from tests.lake.campaigns import END, HOLDERS, SCOPE, Bench, campaign, wait_until
 
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
@@ -58,13 +57,13 @@ def test_a_bad_replica_is_told_and_made_anew(bench: Bench, official_client: Offi
     run = "05089101"
     keys = campaign("bad", 0, source=inbox(bench, run, 2), replication={"deadline": "12s"}, end=END)
     with without_transfers_to(root, "LAPP-FAST"):
-        stuck = bench.run(keys)
+        stuck = bench.run_until_stuck(keys)
     assert stuck.code == 7, stuck.err
     name = NAME.format(run, 1)
     victim = stored(bench, "PIC-DCACHE", name)
     victim.write_bytes(bytes(byte ^ 1 for byte in victim.read_bytes()))
     boost(root, stuck.end["rules_not_ok"])
-    keys["replication"] = {"deadline": "60s"}
+    keys["replication"] = {"deadline": "600s"}
 
     told = bench.run(keys)
     assert (told.code, told.end["files"]) == (4, {"QUARANTINED": 1, "VERIFIED": 1}), told.err
@@ -85,11 +84,11 @@ def test_an_erased_dataset_is_made_again(bench: Bench, official_client: Official
         "erased", 0, source=inbox(bench, run, 2), replication={"deadline": "12s"}, end=END
     )
     with without_transfers_to(root, "LAPP-FAST"):
-        assert bench.run(keys).code == 7
+        assert bench.run_until_stuck(keys).code == 7
     root.set_metadata(SCOPE, run, "lifetime", -1)
     wait_until(lambda: is_gone(root, run))
 
-    again = bench.run({**keys, "replication": {"deadline": "60s"}})
+    again = bench.run({**keys, "replication": {"deadline": "600s"}})
     assert (again.code, again.end["files"]) == (0, {"GONE": 2}), again.err
     assert "not in the catalogue any more" in again.err
 
@@ -201,7 +200,7 @@ def test_a_file_whose_last_replica_was_reaped_is_brought_again(
     source = inbox(bench, run, 2)
     keys = campaign("reaped", 0, source=source, rules=rules, replication=short, end=None)
     with without_transfers_to(root, "LAPP-FAST"):
-        assert bench.run(keys).code == 7
+        assert bench.run_until_stuck(keys).code == 7
         for rule in root.list_did_rules(SCOPE, run):
             if rule["rse_expression"] == "PIC-INJECT":
                 root.update_replication_rule(rule["id"], {"lifetime": 1, "purge_replicas": True})
@@ -211,25 +210,17 @@ def test_a_file_whose_last_replica_was_reaped_is_brought_again(
         dids = [{"scope": SCOPE, "name": name} for name in names]
         wait_until(lambda: not any(row["rses"] for row in root.list_replicas(dids)))
 
-        again = bench.run(keys)
+        again = bench.run_until_stuck(keys)
         assert (again.code, again.end["files"]) == (7, {"REPLICATING": 2}), again.err
         assert all(row["states"]["PIC-INJECT"] == "AVAILABLE" for row in root.list_replicas(dids))
     boost(root, [rule for rule in root.list_did_rules(SCOPE, run) if rule["state"] == "STUCK"])
-    healed = bench.run({**keys, "replication": {"deadline": "60s"}})
+    healed = bench.run({**keys, "replication": {"deadline": "600s"}})
     assert (healed.code, healed.end["files"]) == (0, {"VERIFIED": 2}), healed.err
     for name in names:
         assert (
             stored(bench, "LAPP-FAST", name).read_bytes()
             == stored(bench, "PIC-INJECT", name).read_bytes()
         )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for the lake's daemons to do something."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the lake did not do it in time"
-        time.sleep(0.2)
 
 
 def is_gone(client: Any, name: str) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
 # How long the real daemons may take, in seconds.
-PATIENCE = 60.0
+PATIENCE = 600.0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import Bench, campaign
+from tests.lake.campaigns import PATIENCE, Bench, campaign
 
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lake")]
 
@@ -28,7 +28,7 @@ def examined(bench: Bench, *options: str) -> tuple[int, dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     told: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, told
@@ -84,7 +84,7 @@ def test_a_doctor_that_is_killed_is_cleaned_up_after(bench: Bench) -> None:
 
 def _kill_when_written(process: subprocess.Popen[bytes], place: Path) -> int:
     """Kill it while its file is there; how often that was seen."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < end:
         for folder, _, names in os.walk(place):
             if any("rucio-inject-doctor" in name for name in names):

@@ -21,7 +21,7 @@ Official = Callable[[str], Any]
 NAMES = Path(__file__).parents[1] / "data" / "magic_paths_sample.txt"
 # Who signs in gets a token, and daemons tell that they live.
 RESTLESS = {"tokens", "heartbeats"}
-QUIET = 60.0
+QUIET = 600.0
 
 
 def rows(lake: EmbeddedLake) -> dict[str, list[str]]:

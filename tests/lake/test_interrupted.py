@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import END, HOLDERS, MOCK, RULES, SCOPE, Bench, campaign
+from tests.lake.campaigns import END, HOLDERS, MOCK, PATIENCE, RULES, SCOPE, Bench, campaign
 
 from rucio_inject.rucio.listing import PARTIAL
 
@@ -21,15 +21,15 @@ Official = Callable[[str], Any]
 
 
 def moments(draw: random.Random) -> Iterator[float]:
-    """Seconds after which a run is stopped: each somewhat later than the one before, so that all
-    of its steps are met, and the last one late enough for the end."""
+    """Seconds after which a run is stopped, from its first words on: each somewhat later than the
+    one before, so that all of its steps are met, and the last one late enough for the end."""
     for number in range(12):
-        yield 0.9 + 0.35 * number + draw.uniform(0.0, 0.35)
-    yield 60.0
+        yield 0.35 * number + draw.uniform(0.0, 0.35)
+    yield PATIENCE
 
 
 def run_until(bench: Bench, keys: dict[str, Any], seconds: float, number: int) -> int | None:
-    """Run a campaign and send it a signal after some seconds; its exit code."""
+    """Run a campaign and send it a signal some seconds after its first words; its exit code."""
     with subprocess.Popen(
         bench.arguments(keys),
         env=bench.environment(),
@@ -37,12 +37,15 @@ def run_until(bench: Bench, keys: dict[str, Any], seconds: float, number: int) -
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
+        assert process.stderr is not None
+        # Earlier there is only an interpreter that starts, for as long as the machine is busy.
+        words = process.stderr.readline()
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert b"Traceback" not in err, err.decode()
+        _, err = process.communicate(timeout=PATIENCE)
+    assert b"Traceback" not in words + err, err.decode()
     return process.returncode
 
 
@@ -59,8 +62,7 @@ def test_stopped_at_any_moment_it_goes_on(
         if codes[-1] == 0:
             break
     stopped = 130 if number is signal.SIGINT else -9
-    # On a slow machine the first signal may meet an interpreter that has not yet begun our work.
-    assert set(codes) <= {0, stopped, -number}
+    assert set(codes) <= {0, stopped}
     assert stopped in codes
 
     client = official_client("magic")
@@ -109,7 +111,7 @@ def test_the_second_ctrl_c_stops_at_once(bench: Bench) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "go on" in err
     assert bench.run(keys).code == 0

@@ -22,7 +22,7 @@ from rucio_inject.lake.postgres_binaries import find_binaries
 from rucio_inject.lake.state import Member, load_state
 from rucio_inject.lake.waiting import wait_until
 
-pytestmark = pytest.mark.lake
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lakes")]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def _rses(lake: EmbeddedLake) -> set[str]:
         [str(Path(sys.executable).with_name("rucio")), "rse", "list"],
         environment=environment,
         folder=Path("/"),
-        seconds=60,
+        seconds=600,
     )
     assert answer.returncode == 0, answer.stdout
     return set(answer.stdout.split())
@@ -92,7 +92,7 @@ def test_the_processes_of_the_daemons_end_together(other_lake: EmbeddedLake, vic
     assert wait_until(
         lambda: not any(process.is_alive(member) for member in everybody),
         clock=SystemClock(),
-        seconds=60,
+        seconds=600,
     )
     assert not other_lake.status().running
     other_lake.start()

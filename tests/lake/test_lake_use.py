@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from rucio_inject.lake.environment import for_server
 OfficialClient = Callable[[str], Any]
 RucioCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = pytest.mark.lake
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lakes")]
 
 SCOPE = "MAGIC_PIC_BRUZZESE"
 RSES = {"PIC-INJECT", "PIC-DCACHE", "INFN-NA-DPM", "LAPP-FAST"}
 
 
-def _eventually(condition: Any, seconds: float = 60) -> None:
+def _eventually(condition: Any, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
@@ -159,7 +159,7 @@ def test_look_ups_are_remembered_until_the_next_pass(running_lake: EmbeddedLake)
         env=for_server(running_lake.paths, os.environ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -170,10 +170,19 @@ def test_all_listeners_are_on_loopback(running_lake: EmbeddedLake) -> None:
     addresses = {
         connection.laddr.ip
         for member in process.left_over(paths.root, paths.postgres_data)
-        for connection in psutil.Process(member.pid).net_connections(kind="inet")
+        for connection in _connections(member.pid)
         if connection.status == psutil.CONN_LISTEN
     }
     assert addresses == {"127.0.0.1"}
+
+
+def _connections(pid: int) -> Sequence[Any]:
+    """None of a process that has just ended, as the database's own do now and then."""
+    try:
+        found: Sequence[Any] = psutil.Process(pid).net_connections(kind="inet")
+    except psutil.NoSuchProcess:
+        return ()
+    return found
 
 
 def test_secrets_are_random_and_their_owners_alone_can_read_them(
@@ -184,15 +193,24 @@ def test_secrets_are_random_and_their_owners_alone_can_read_them(
     assert set(secrets) == {"root", "magic"}
     assert secrets["root"] != secrets["magic"]
     assert all(len(secret) >= 32 for secret in secrets.values())
-    holders = [
-        path
+    holders = {
+        path: mode
         for path in paths.root.rglob("*")
-        if path.is_file()
-        and not path.is_relative_to(paths.postgres)
-        and any(secret in path.read_text(errors="replace") for secret in secrets.values())
-    ]
+        if not path.is_relative_to(paths.postgres)
+        and (mode := _mode_if_it_holds(path, secrets.values())) is not None
+    }
     assert paths.server_config in holders
-    assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
+    assert set(holders.values()) == {0o600}
+
+
+def _mode_if_it_holds(path: Path, secrets: Iterable[str]) -> int | None:
+    """The mode of a file that holds one of these; daemons write and remove others meanwhile."""
+    try:
+        if path.is_file() and any(s in path.read_text(errors="replace") for s in secrets):
+            return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    return None
 
 
 @pytest.mark.parametrize("password", ["secret", "", None], ids=["Rucio's own", "none", "right"])
@@ -205,5 +223,7 @@ def test_only_the_right_password_signs_root_in(
         "X-Rucio-Username": "root",
         "X-Rucio-Password": right if password is None else password,
     }
-    answer = requests.get(f"{running_lake.status().url}/auth/userpass", headers=headers, timeout=30)
+    answer = requests.get(
+        f"{running_lake.status().url}/auth/userpass", headers=headers, timeout=600
+    )
     assert answer.status_code == (200 if password is None else 401)

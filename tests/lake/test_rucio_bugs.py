@@ -12,7 +12,7 @@ import pytest
 
 from rucio_inject.lake.embedded import EmbeddedLake
 
-pytestmark = pytest.mark.lake
+pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lakes")]
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Rucio's cleaner takes its time; the contract suite has the same of the real catalogue.
@@ -32,7 +32,7 @@ def test_each_is_still_as_it_is_told(running_lake: EmbeddedLake) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1200,
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert shown.stdout.count(": still so\n") == len(names) >= 8

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import SCOPE, Bench, campaign
+from tests.lake.campaigns import END, PATIENCE, SCOPE, Bench, campaign
 
 from rucio_inject.lake.bringup import StartOptions
 from rucio_inject.lake.content import default_text
@@ -64,7 +64,7 @@ def audited(bench: Bench, keys: dict[str, Any]) -> list[dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.stdout, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)["found"]["findings"]
@@ -94,7 +94,7 @@ def test_a_whole_life_under_such_names(site: EmbeddedLake, tmp_path: Path) -> No
     assert ("lost", f"{SCOPE}:{DIDS[0]}") in found
     dark.rename(place)
 
-    ended = bench.run({**keys, "end": {"lifetime": "1s", "deadline": "60s"}})
+    ended = bench.run({**keys, "end": END})
     assert ended.code == 0, ended.err
     assert ended.end["files"] == {"GONE": 2}
     left = [path for path in site.paths.storage.rglob("*") if path.is_file()]
@@ -128,7 +128,7 @@ def official(lake: EmbeddedLake, code: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

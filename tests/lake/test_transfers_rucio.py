@@ -42,7 +42,7 @@ def transfer(given):
                 source_url=lambda source: source.url, dest_url=given["destination"])
 
 def wait(ids, requests):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         found = tool.bulk_query({i: requests.get(i, {}) for i in ids})
         reports = [r for by_id in found.values() for r in (by_id or {}).values()]
@@ -57,7 +57,7 @@ jobs, requests = {}, {}
 for given in plan:
     path = [transfer(given)]
     params = build_job_params(path)
-    job_id = tool.submit(path, params, timeout=10)
+    job_id = tool.submit(path, params, timeout=600)
     jobs[given["id"]] = job_id
     requests[job_id] = {given["id"]: {
         "external_id": job_id, "state": "S", "bytes": given["size"], "attributes": {},
@@ -100,7 +100,7 @@ def drive(service: Running, folder: Path, plan: list[dict[str, Any]]) -> dict[st
         env={**os.environ, "RUCIO_CONFIG": str(config)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=1200,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

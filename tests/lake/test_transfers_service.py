@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.transfers_support import FINAL, Running, adler, entry, until, url
+from tests.lake.transfers_support import FINAL, PATIENCE, Running, adler, entry, until, url
 
 BULK = (
     "?files=file_state,dest_surl,finish_time,start_time,staging_start,staging_finished,reason,"
@@ -306,7 +306,7 @@ def test_what_cannot_start_says_why(service: Running, options: list[str], says: 
     if options and "--state-dir" not in options:
         options = ["--state-dir", str(service.folder / "other"), *options]
     command = service.command("--port", "0", *options)
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode in {1, 2}
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr

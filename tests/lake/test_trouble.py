@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import SCOPE, Bench, campaign
+from tests.lake.campaigns import PATIENCE, SCOPE, Bench, campaign
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -141,7 +141,7 @@ def test_a_stuck_rule_is_told_with_its_reason_and_heals(
     root.add_rse_attribute("LAPP-FAST", "fts", "http://127.0.0.1:9")
     keys = campaign("stuck", 12, replication={"deadline": "15s"})
     try:
-        ran = bench.run(keys)
+        ran = bench.run_until_stuck(keys)
     finally:
         root.add_rse_attribute("LAPP-FAST", "fts", good)
     assert ran.code == 7, ran.err
@@ -151,7 +151,7 @@ def test_a_stuck_rule_is_told_with_its_reason_and_heals(
 
     for rule in ran.end["rules_not_ok"]:
         root.update_replication_rule(rule["id"], {"boost_rule": True})
-    healed = bench.run({**keys, "replication": {"deadline": "60s"}})
+    healed = bench.run({**keys, "replication": {"deadline": "600s"}})
     assert (healed.code, healed.end["files"]) == (0, {"GONE": 2}), healed.err
 
 
@@ -187,7 +187,7 @@ def test_two_runs_of_one_campaign_never_meet(bench: Bench) -> None:
 
 def test_the_second_run_may_wait_for_the_first(bench: Bench) -> None:
     keys = campaign("waits", 2)
-    arguments = bench.arguments(keys, "--json", "--wait", "2m")
+    arguments = bench.arguments(keys, "--json", "--wait", "10m")
     both = [
         subprocess.Popen(
             arguments,
@@ -199,7 +199,7 @@ def test_the_second_run_may_wait_for_the_first(bench: Bench) -> None:
         )
         for _ in range(2)
     ]
-    ends = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    ends = [json.loads(process.communicate(timeout=2 * PATIENCE)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(end["changed"] for end in ends) == [False, True]
     assert [end["files"] for end in ends] == [{"GONE": 2}] * 2

@@ -108,7 +108,9 @@ def test_a_campaign_from_its_files_to_their_end(
 
 
 def test_the_curve_of_the_highlighted_rse_rises_and_falls(bench: Bench) -> None:
-    keys = campaign("curve", 6, monitor={"interval": 0.2, "highlight": "PIC-DCACHE"})
+    monitor = {"interval": 0.2, "highlight": "PIC-DCACHE"}
+    # Long enough for who counts on a busy machine to see them.
+    keys = campaign("curve", 6, monitor=monitor, end={**END, "lifetime": "5s"})
     assert bench.run(keys).code == 0
     lines = (bench.output("curve") / "counts.jsonl").read_text().splitlines()
     counts = [json.loads(line) for line in lines]

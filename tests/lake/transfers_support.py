@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 FINAL = {"FINISHED", "FINISHEDDIRTY", "FAILED", "CANCELED"}
-PATIENCE = 20.0
+PATIENCE = 600.0
 
 
 def url(path: Path) -> str:

@@ -26,7 +26,7 @@ NAME = "soak"
 NIGHT = "2022-02-22"
 HOLDERS = ("PIC-INJECT", "PIC-DCACHE", "LAPP-FAST")
 CYCLES_KEPT = 3
-_PATIENCE = 400.0
+_PATIENCE = 900.0
 
 
 def campaign(**changes: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def campaign(**changes: Any) -> dict[str, Any]:
         },
         "upload": {"rse": "PIC-INJECT"},
         "rules": [{"rse_expression": "PIC-DCACHE"}, {"rse_expression": "QOS=FAST"}],
-        "end": {"lifetime": "1s", "deadline": "120s"},
+        "end": {"lifetime": "1s", "deadline": "600s"},
         "schedule": "1s",
         "retention": {"cycles": CYCLES_KEPT},
         **changes,
@@ -80,7 +80,7 @@ class Serving:
 
     def metrics(self) -> Mapping[str, float]:
         """Numbers by name and labels, as Prometheus has them."""
-        with urllib.request.urlopen(f"{self.url}metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.url}metrics", timeout=300) as answer:
             text = answer.read().decode()
         rows = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in rows}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from ruamel.yaml import YAML
-from tests.lake.campaigns import ORIGIN
+from tests.lake.campaigns import ORIGIN, wait_until
 
 from rucio_inject.lake.bringup import StartOptions
 from rucio_inject.lake.content import default_text
@@ -24,8 +23,6 @@ from rucio_inject.testing.contracts.world import ContractWorld
 
 if TYPE_CHECKING:
     from rucio.client.client import Client
-
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +92,7 @@ def make_world(session: Session, tmp_path: Path) -> Callable[..., ContractWorld]
             expression="QOS=FAST",
             tag=uuid4().hex[:8],
             folder=tmp_path,
-            settle=settle,
+            settle=wait_until,
             link=_no_links,
             numbers=count(1),
         )
@@ -106,15 +103,6 @@ def make_world(session: Session, tmp_path: Path) -> Callable[..., ContractWorld]
 def _no_links(parent: str, child: str) -> None:
     """Rules are of the catalogue's contract."""
     raise NotImplementedError(f"{parent} → {child}")
-
-
-def settle(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, and fail if it never does."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"it did not happen in {PATIENCE:.0f} s")
-        time.sleep(0.1)
 
 
 def environment(lake: EmbeddedLake) -> dict[str, str]:

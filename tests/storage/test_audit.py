@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lake.campaigns import HOLDERS, SCOPE, Bench, Ran, campaign
-from tests.storage.conftest import PATIENCE, settle
+from tests.lake.campaigns import (
+    HOLDERS,
+    PATIENCE,
+    SCOPE,
+    Bench,
+    Ran,
+    bytes_of,
+    campaign,
+    wait_until,
+)
 
 from rucio_inject.lake.embedded import EmbeddedLake
 
@@ -37,7 +45,7 @@ def audit(bench: Bench, keys: dict[str, Any], *options: str, account: str = "mag
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -70,7 +78,7 @@ def killed_while_it_uploads(bench: Bench, keys: Mapping[str, Any], name: str) ->
         stderr=subprocess.DEVNULL,
     )
     end = time.monotonic() + PATIENCE
-    while not any(path.stat().st_size for path in stored(bench.lake, "PIC-INJECT", name)):
+    while not any(bytes_of(path) for path in stored(bench.lake, "PIC-INJECT", name)):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -94,7 +102,7 @@ def test_what_is_lost_dark_or_corrupt_is_found_and_mended(
     with (inbox / large).open("wb") as file:
         file.truncate(LARGE)
     source = {"kind": "directory", "path": str(inbox)}
-    keys = campaign("audited", 0, source=source, end=None, replication={"deadline": "120s"})
+    keys = campaign("audited", 0, source=source, end=None)
 
     halves = killed_while_it_uploads(bench, keys, large)
     # A young one may be of an upload that goes on.
@@ -127,7 +135,7 @@ def test_what_is_lost_dark_or_corrupt_is_found_and_mended(
         rows = official.list_replicas(dids, all_states=True)
         return all(set(row["states"].values()) == {"AVAILABLE"} for row in rows)
 
-    settle(is_back)
+    wait_until(is_back)
     again = bench.run(keys)
     assert again.code == 0, again.err
     assert told(audit(bench, keys)) == set()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lake.campaigns import HOLDERS, Bench, campaign
+from tests.lake.campaigns import HOLDERS, PATIENCE, Bench, campaign
 
 from rucio_inject.lake.embedded import EmbeddedLake
 
@@ -42,7 +42,7 @@ def test_every_protocol_is_tried(grid_lake: EmbeddedLake, tmp_path: Path, offici
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE,
         )
     finally:
         official.delete_protocols("LAPP-FAST", "https", hostname="localhost", port=1)

@@ -9,7 +9,6 @@ import signal
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.lake.campaigns import HOLDERS, MOCK, Bench, campaign
-from tests.storage.conftest import PATIENCE, settle
+from tests.lake.campaigns import HOLDERS, MOCK, Bench, bytes_of, campaign, wait_until
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import (
@@ -182,7 +180,7 @@ def test_a_server_that_is_killed_while_it_is_written_to(
 
     thread = threading.Thread(target=put)
     thread.start()
-    settle(lambda: any(path.stat().st_size for path in leftovers(grid_lake, did.name)))
+    wait_until(lambda: any(map(bytes_of, leftovers(grid_lake, did.name))))
     os.kill(pid, signal.SIGKILL)
     thread.join()
     grid_lake.start()
@@ -200,9 +198,10 @@ def test_a_server_that_is_away_when_files_are_to_come(
 ) -> None:
     bench = Bench(tmp_path, grid_lake)
     keys = campaign("away", 11, end=None, retry={"attempts": 2, "longest": "1s"})
+    short = {**keys, "replication": {"deadline": "20s"}}
     os.kill(load_state(grid_lake.paths.state).members["xrootd-LAPP"].pid, signal.SIGKILL)
     try:
-        first = bench.run(keys)
+        first = bench.run_until_stuck(short)
     finally:
         grid_lake.start()
     assert first.code == 7, first.err
@@ -230,7 +229,6 @@ def test_a_server_that_is_killed_in_the_middle_of_a_copy(
         source={**MOCK, "subruns": 1, "payload": payload, "seed": 31 + len(site)},
         rules=[{"rse_expression": "LAPP-FAST"}],
         end=None,
-        replication={"deadline": "120s"},
     )
     state = load_state(grid_lake.paths.state)
 
@@ -246,7 +244,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_copy(
     try:
         assert first.code in {5, 7}, first.err
         named = f"port={state.storage_ports[site][1]})"
-        settle(lambda: any("not reached" in error and named in error for error in errors()))
+        wait_until(lambda: any("not reached" in error and named in error for error in errors()))
         (record,) = bench.records(name)
         held = [path for path in leftovers(grid_lake, record.did.name) if ".part-" not in path.name]
         assert [path.parts[-5] for path in held] == ["PIC-INJECT"]
@@ -268,10 +266,8 @@ def test_a_server_that_is_killed_in_the_middle_of_a_copy(
 
 def await_half(lake: EmbeddedLake) -> None:
     """Wait until a server has fetched a part of a file."""
-    folder, end = lake.paths.storage / "LAPP-FAST", time.monotonic() + PATIENCE
-    while not any(path.stat().st_size > 1 << 20 for path in folder.rglob("*.part-*")):
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    folder = lake.paths.storage / "LAPP-FAST"
+    wait_until(lambda: any(bytes_of(path) > 1 << 20 for path in folder.rglob("*.part-*")))
 
 
 class Copies:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.lake.campaigns import Bench, campaign
+from tests.lake.campaigns import PATIENCE, Bench, campaign
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.domain.errors import SignInFailed, StorageRefused
@@ -125,7 +125,7 @@ def test_a_bearer_token_in_place_of_a_certificate(
         headers={"Content-Type": "application/macaroon-request"},
         cert=str(paths.client_proxy("magic")),
         verify=str(paths.pki / "ca.pem"),
-        timeout=10,
+        timeout=PATIENCE,
     )
     world = make_world(schemes=("davs",))
     world.catalogue.whoami()
@@ -232,7 +232,7 @@ def test_the_official_tool_signs_in_the_same_way(grid_lake: EmbeddedLake) -> Non
     command = [str(Path(sys.executable).with_name("rucio")), "whoami"]
     environment = {**os.environ, **grid_lake.environment("magic")}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "magic" in done.stdout

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lake.campaigns import HOLDERS, ORIGIN, Bench, campaign
+from tests.lake.campaigns import HOLDERS, ORIGIN, PATIENCE, Bench, campaign
 
+from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.domain.injection import FileState
 from rucio_inject.lake.embedded import EmbeddedLake
 
@@ -36,15 +37,19 @@ def test_the_magic_campaign_unchanged(grid_lake: EmbeddedLake, tmp_path: Path) -
     command = [sys.executable, "-m", "rucio_inject", "run", "--lake", str(grid_lake.paths.root)]
     # Only what --lake tells it: no variable of the lake is set.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RUCIO_", "X509_"))}
-    done = subprocess.run(
-        [*command, "--json", str(MAGIC)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    for _ in range(4):
+        done = subprocess.run(
+            [*command, "--json", str(MAGIC)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        # Its deadlines are of minutes: a busy lake may need more of them.
+        if done.returncode != ExitCode.LATER:
+            break
     assert done.returncode == 0, done.stderr
     end: dict[str, Any] = json.loads(done.stdout)
     assert end["files"] == {"GONE": 14}, end
@@ -85,12 +90,14 @@ def test_an_origin_on_a_server_is_freed_by_rucio(bench: Bench) -> None:
         naming={"closing": {"quiet": "1s"}},
         end=None,
     )
-    for _ in range(20):
+    end = time.monotonic() + PATIENCE
+    while True:
         ran = bench.run(keys)
         assert ran.code == 0, ran.err
         assert ran.end["files"] == {"VERIFIED": 3}
         if ran.end["freed"]["files"]:
             break
+        assert time.monotonic() < end, ran.out
         time.sleep(1)
     assert ran.end["freed"] == {"files": 3, "bytes": 156_000, "folder": None, "rse": ORIGIN}
     assert files_at(bench.lake, ORIGIN) == []
