@@ -16,7 +16,8 @@ RSE_NAME = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
 CAMPAIGN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 TARGET = r"^[A-Za-z0-9][A-Za-z0-9+_-]{0,11}$"
 KEY = r"^[a-z][a-z0-9-]{0,30}$"
-CHARACTERS = r"^[+%#=@~:,;!$&()]*$"
+# None at which a URL ends: Rucio and others would take the file for another one.
+CHARACTERS = r"^[+%=@~:,;!$&()]*$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 INDEX = r"^[a-z0-9][a-z0-9._-]*$"
 SUFFIX = r"^[._-][A-Za-z0-9._-]{1,40}$"
@@ -28,7 +29,7 @@ IN_WORDS = {
     CAMPAIGN: "must begin with a letter or digit, and go on with these, dot, dash and underscore",
     SUFFIX: "must begin with dot, dash or underscore, and go on with letters, digits and these",
     KEY: "must begin with a small letter, and go on with these, digits and dash",
-    CHARACTERS: "may hold + % # = @ ~ : , ; ! $ & ( ) only",
+    CHARACTERS: "may hold + % = @ ~ : , ; ! $ & ( ) only",
     VARIABLE: "must be the name of a variable: letters, digits and underscore, no digit first",
     INDEX: "must begin with a small letter or digit, and go on with these, dot, dash, underscore",
     TARGET: "must be 1 to 12 letters, digits, +, dash and underscore, the first no sign",

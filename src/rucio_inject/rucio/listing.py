@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from rucio_inject.domain.did import DID
@@ -19,6 +18,7 @@ from rucio_inject.domain.names.placement import GENERIC_NAME, NAME_LENGTH
 from rucio_inject.ports import StoredFile
 from rucio_inject.rucio.drivers.driver import Entry
 from rucio_inject.rucio.errors import storage_errors
+from rucio_inject.rucio.pfn import server_and_path
 
 # The official client's suffix, at the end, so that a site's cleaning rules know it.
 PARTIAL = ".rucio.upload"
@@ -66,7 +66,7 @@ def scope_place(protocol: Any, scope: str) -> tuple[str, int] | None:
 
 def posix_entries(folder_pfn: str) -> Iterator[Entry]:
     """The files below a folder of this machine."""
-    folder = urlsplit(folder_pfn).path
+    folder = server_and_path(folder_pfn)[1]
     for path, found in _walk(folder):
         modified = datetime.fromtimestamp(found.st_mtime, UTC)
         yield Entry(folder_pfn + path.removeprefix(folder), found.st_size, modified)
@@ -119,7 +119,7 @@ def pfn_below(protocol: Any, folder: str) -> str:
 
 def listed_below(doing: str, folder_pfn: str) -> Iterator[StoredFile]:
     """Files below a folder of a posix storage, whoever put them there; links are none."""
-    folder = urlsplit(folder_pfn).path
+    folder = server_and_path(folder_pfn)[1]
     if not Path(folder).is_dir():
         raise ReplicaMissing(f"{doing}: there is no folder {folder}")
     return _listed_below(doing, folder_pfn, folder)

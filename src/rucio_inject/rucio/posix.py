@@ -17,7 +17,6 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.errors import (
@@ -29,6 +28,7 @@ from rucio_inject.domain.errors import (
 from rucio_inject.measuring import checksum_open, measure_file, measure_open, write_whole
 from rucio_inject.ports import StoredFile
 from rucio_inject.rucio.errors import storage_errors
+from rucio_inject.rucio.pfn import server_and_path
 
 # The scheme of storages that are folders of this machine.
 POSIX = "file"
@@ -55,7 +55,7 @@ def size_of(doing: str, prefixes: Sequence[str], pfn: str) -> int | None:
         if not os.path.isdir(prefix):  # noqa: PTH112 -- for each file several times
             raise _not_mounted(doing, prefix)
     try:
-        found = os.stat(urlsplit(pfn).path)  # noqa: PTH116
+        found = os.stat(server_and_path(pfn)[1])  # noqa: PTH116
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -122,6 +122,7 @@ class PosixAccess:
 
     def delete(self, pfn: str) -> None:
         """Remove a file. Rucio's protocol says nothing when it could not."""
+        self._path(pfn)
         self.protocol.delete(pfn)
 
     def get(self, pfn: str, path: Path) -> Measure:
@@ -245,7 +246,11 @@ class LocalFile:
 @lru_cache(maxsize=1024)
 def _path_of(protocol: Any, pfn: str) -> str:
     """Where a file lies; each is asked for several times in a row. Rucio refuses a PFN that is not
-    of the RSE."""
+    of the RSE. StorageRefused for one that it would take for another's."""
+    if "#" in pfn or "?" in pfn:
+        raise StorageRefused(
+            f"{pfn} holds # or ?, where Rucio ends a name", hint="give the file another name"
+        )
     return str(protocol.pfn2path(pfn))
 
 

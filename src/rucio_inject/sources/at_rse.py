@@ -26,6 +26,10 @@ class RseSource:
             if isinstance(found, LeftOut):
                 yield found
                 continue
+            if ends := [char for char in "#?" if char in found.pfn]:
+                reason = f"{found.pfn} holds {ends[0]}: Rucio would end its name there"
+                yield LeftOut(found.pfn, f"{reason}, and take another file for it", later=False)
+                continue
             path = unquote(urlsplit(found.pfn).path)
             told = None if found.size is None else Announced(size=found.size)
             yield SourceFile(Path(path), path, pfn=found.pfn, announced=told)

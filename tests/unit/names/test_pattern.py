@@ -169,6 +169,12 @@ def test_characters_that_the_site_takes(characters: str, expected: str) -> None:
     assert path.endswith(expected)
 
 
+@pytest.mark.parametrize("characters", ["#", "+#", "?", "/", " "])
+def test_characters_at_which_a_name_might_end(characters: str) -> None:
+    with pytest.raises(ValidationError, match="characters"):
+        naming(characters=characters)
+
+
 @pytest.mark.parametrize(
     ("grammars", "containers", "place", "lacks"),
     [

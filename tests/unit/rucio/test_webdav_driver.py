@@ -192,6 +192,11 @@ def test_a_delete_goes_where_the_server_sends_it(door: Door, driver: WebdavDrive
     assert door.done == ["DELETE /pool/file"]
 
 
+def test_a_name_goes_to_its_end(door: Door, driver: WebdavDriver) -> None:
+    driver.remove(f"{door.url}/a#b?c")
+    assert door.done == ["DELETE /pool/a%23b%3Fc"]
+
+
 def test_a_listing_goes_where_the_server_sends_it(door: Door, driver: WebdavDriver) -> None:
     door.status = 301
     (entry,) = driver.walk(f"{door.url}/folder".replace("/door", "/pool"))

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from XRootD.client.flags import StatInfoFlags
 
 from rucio_inject.domain.errors import SignInFailed
 from rucio_inject.lake.pki import Authority, Credential
 from rucio_inject.rucio.credentials import Credentials, Identity
-from rucio_inject.rucio.drivers.xrootd import XrootdDriver
+from rucio_inject.rucio.drivers.xrootd import XrootdDriver, _full
 from rucio_inject.testing.fake_clock import FakeClock
 
 
@@ -40,6 +41,25 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def sign(credentials: Credentials) -> None:
     """What the first call to a server does."""
     XrootdDriver(credentials)._system("root://localhost:1//file")
+
+
+def test_a_name_goes_to_its_end(clock: FakeClock, environment: dict[str, str]) -> None:
+    url = "root://localhost:1//folder/a#b"
+    assert XrootdDriver(Credentials(clock))._system(url)[1] == "/folder/a#b"
+    assert _full(url) == url
+
+
+def test_a_folder_whose_name_the_protocol_ends_is_no_other(
+    clock: FakeClock, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = SimpleNamespace(flags=StatInfoFlags.IS_DIR, modtime=0, size=0)
+    shown = [SimpleNamespace(name="?a", statinfo=told)]
+    driver = XrootdDriver(Credentials(clock))
+    fine = SimpleNamespace(ok=True)
+    system = SimpleNamespace(dirlist=lambda *_, **__: (fine, shown))
+    monkeypatch.setattr(driver, "_system", lambda url: (system, url))
+    with pytest.raises(OSError, match=r"name holds \?"):
+        list(driver.walk("root://localhost:1//folder"))
 
 
 def test_a_certificate_keeps_its_key(

@@ -20,6 +20,7 @@ from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.drivers import multistatus
 from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
+from rucio_inject.rucio.pfn import server_and_path
 from rucio_inject.rucio.secrecy import headers_hidden, without_secrets
 
 _ERRNO = {
@@ -163,13 +164,13 @@ class WebdavDriver:
             words = f"PROPFIND answered {answer.status_code} {answer.reason}, as no storage does"
             raise ConnectionRefusedError(errno.ECONNREFUSED, words)
         # It may have sent us on to another name.
-        paths = (urlsplit(url).path, unquote(urlsplit(answer.url).path))
+        paths = (server_and_path(url)[1], unquote(urlsplit(answer.url).path))
         return multistatus.read(answer.content, url, paths)
 
     def _make_folder(self, url: str) -> None:
         """Make a folder and those above it."""
         answer = self._call("MKCOL", url, fine=(404, 405, 409))
-        if answer.status_code in {404, 409} and urlsplit(url).path.count("/") > 1:
+        if answer.status_code in {404, 409} and server_and_path(url)[1].count("/") > 1:
             self._make_folder(url.rpartition("/")[0])
             # 405: another thread has just made it.
             self._call("MKCOL", url, fine=(405,))
@@ -342,6 +343,6 @@ def _keep_request(answer: Any, **_: object) -> None:
 
 
 def _https(url: str) -> str:
-    parts = urlsplit(url)
-    scheme = "http" if parts.scheme in {"http", "dav"} else "https"
-    return f"{scheme}://{parts.netloc}{quote(parts.path)}"
+    server, path = server_and_path(url)
+    scheme = "http" if urlsplit(url).scheme in {"http", "dav"} else "https"
+    return f"{scheme}://{server}{quote(path)}"

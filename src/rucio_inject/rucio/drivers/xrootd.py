@@ -12,7 +12,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from XRootD import client
 from XRootD.client.flags import DirListFlags, OpenFlags, QueryCode, StatInfoFlags
@@ -23,6 +22,7 @@ from rucio_inject.measuring import changed, check_unchanged, source_stat
 from rucio_inject.rucio.beside import BLOCK, Beside, source_blocks
 from rucio_inject.rucio.credentials import Credentials
 from rucio_inject.rucio.drivers.driver import BASE_SECONDS, Entry, patience, walk
+from rucio_inject.rucio.pfn import server_and_path
 from rucio_inject.rucio.secrecy import without_secrets
 
 # Blocks that are on their way at once.
@@ -85,13 +85,13 @@ class XrootdDriver:
 
     def _system(self, url: str) -> tuple[Any, str]:
         """What speaks to a server, and the path of a URL there."""
-        parts = urlsplit(url)
-        server = f"root://{parts.netloc}"
+        server, path = server_and_path(url)
+        server = f"root://{server}"
         with self._lock:
             if server not in self._systems:
                 self._sign()
                 self._systems[server] = client.FileSystem(server)
-            return self._systems[server], "/" + parts.path.lstrip("/")
+            return self._systems[server], "/" + path.lstrip("/")
 
     def _sign(self) -> None:
         """Let the library find what we found. It looks at these before it does at X509_USER_…,
@@ -209,6 +209,9 @@ class XrootdDriver:
             if told is not None:
                 moment = datetime.fromtimestamp(told.modtime, UTC)
                 is_folder = bool(told.flags & StatInfoFlags.IS_DIR)
+                if is_folder and "?" in entry.name:
+                    # The protocol ends a path there: it would be this folder again, without end.
+                    raise OSError(errno.EINVAL, f"a folder's name holds ?: {folder}/{entry.name}")
                 yield Entry(f"{folder}/{entry.name}", told.size, moment), is_folder
 
     def _check(self, status: Any) -> None:
@@ -262,5 +265,5 @@ class XrootdDriver:
 
 def _full(url: str) -> str:
     """With the two slashes that make a path absolute for the client."""
-    parts = urlsplit(url)
-    return f"root://{parts.netloc}//{parts.path.lstrip('/')}"
+    server, path = server_and_path(url)
+    return f"root://{server}//{path.lstrip('/')}"
