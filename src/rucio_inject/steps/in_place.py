@@ -14,7 +14,7 @@ from rucio_inject.ports import Source, Storage, Stored
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import MeasureFiles
-from rucio_inject.steps.pool import in_threads
+from rucio_inject.steps.pool import SILENT, in_threads
 
 
 def refuse_changed(record: FileRecord, measure: Measure) -> None:
@@ -96,7 +96,9 @@ class TakeAsTheyLie:
         by it. Each file's failure is its own."""
         files = (record for batch in batches for record in batch)
         crew = self._journal.crew
-        for batch in in_threads(files, self._still, workers=self._workers, crew=crew):
+        for batch in in_threads(
+            files, self._still, workers=self._workers, crew=crew, silent=SILENT
+        ):
             told = [(record, list(self._facts(record, outcome))) for record, outcome in batch]
             self._journal.tell(fact for _, facts in told for fact in facts)
             known = (reduce(advance, facts, record) for record, facts in told)

@@ -118,8 +118,11 @@ class PlaceFiles:
         yield self._organise.put_in(record)
 
 
-def _gathered(uploaded: Iterable[list[FileRecord]], clock: Clock) -> Iterator[list[FileRecord]]:
-    """Files in lists that are worth a call, or whose first one has waited long enough."""
+def _gathered(
+    uploaded: Iterable[list[FileRecord]], clock: Clock
+) -> Iterator[list[FileRecord] | None]:
+    """Files in lists that are worth a call, or whose first one has waited long enough; None while
+    none come, so that what became of the last ones is told meanwhile."""
     waiting: list[FileRecord] = []
     since = clock.monotonic()
     for files in uploaded:
@@ -131,6 +134,8 @@ def _gathered(uploaded: Iterable[list[FileRecord]], clock: Clock) -> Iterator[li
         ):
             yield waiting[:PLACED_AT_ONCE]
             waiting = waiting[PLACED_AT_ONCE:]
+        if not files:
+            yield None
     if waiting:
         yield waiting
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -16,6 +17,8 @@ R = TypeVar("R")
 
 # How soon a wish to stop is noticed, and what is done is told, in seconds.
 LOOK_UP = 0.2
+# After so many seconds without anything done, whoever brings files tells whoever places them.
+SILENT = 1.0
 # Items a worker that are handed out ahead: no worker waits, and no list of all items is made.
 AHEAD = 4
 CONCERNS_ALL = (CatalogueError, DiskFull, Interrupted)
@@ -45,19 +48,22 @@ class Crew:
 
 
 def in_threads(
-    items: Iterable[T],
+    items: Iterable[T | None],
     work: Callable[[T], R],
     *,
     workers: int,
     crew: Crew,
     ahead: int = AHEAD,
     gather: float = LOOK_UP,
+    silent: float = inf,
 ) -> Iterator[list[tuple[T, R | InjectError]]]:
     """Do the work for every item; yields what has been done, some at a time.
 
     Items are drawn as they are needed, `ahead` for each worker, in the caller's thread: they may
-    come from another such iterator, whose work then goes on meanwhile. What is done is held back
-    for `gather` seconds, so that much is told at once. What one item's work raises as InjectError
+    come from another such iterator, whose work then goes on meanwhile; None is no item, and says
+    that there is none yet. What is done is held back for `gather` seconds, so that much is told at
+    once; when nothing was for `silent` seconds an empty list is yielded, so that whoever draws
+    knows that time has passed. What one item's work raises as InjectError
     is that item's outcome and stops no other, but for CatalogueError, DiskFull and Interrupted,
     which concern all: they are raised when the work under way is done and yielded, as it is when
     somebody asks us to stop. Any other exception is a defect.
@@ -69,7 +75,8 @@ def in_threads(
     try:
         while under_way.refill():
             done += under_way.ended(clock, gather if done else LOOK_UP)
-            if len(done) >= BATCH or (done and clock.monotonic() - told_at >= gather):
+            passed = clock.monotonic() - told_at
+            if len(done) >= BATCH or passed >= (gather if done else silent):
                 yield done
                 done, told_at = [], clock.monotonic()
     finally:
@@ -88,7 +95,12 @@ class _UnderWay(Generic[T, R]):
     """Items that are handed out to threads, and why no more are."""
 
     def __init__(
-        self, pool: ThreadPoolExecutor, items: Iterable[T], work: Callable[[T], R], *, most: int
+        self,
+        pool: ThreadPoolExecutor,
+        items: Iterable[T | None],
+        work: Callable[[T], R],
+        *,
+        most: int,
     ) -> None:
         self._pool = pool
         self._coming = iter(items)
@@ -112,6 +124,8 @@ class _UnderWay(Generic[T, R]):
                 # What cannot be drawn concerns all; what is done is told first.
                 self._stop(error)
                 break
+            if item is None:
+                continue
             future = self._pool.submit(self._attempt, item)
             self._waiting[future] = item
             future.add_done_callback(self._ended.put)

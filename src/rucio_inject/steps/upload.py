@@ -31,7 +31,7 @@ from rucio_inject.ports import Source, Storage, Stored
 from rucio_inject.steps.compare import CompareWithCatalogue, measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import refuse_mismatch
-from rucio_inject.steps.pool import in_threads
+from rucio_inject.steps.pool import SILENT, in_threads
 
 # What has been done is held back so long, in seconds, that much is told, and placed, at once.
 GATHER = 0.1
@@ -85,7 +85,8 @@ class UploadFiles:
 
     def run(self, batches: Iterable[list[FileRecord]]) -> Iterator[list[FileRecord]]:
         """Upload files that the catalogue does not have; yields those that are UPLOADED, as soon
-        as they are. Each file's failure is its own."""
+        as they are, and nothing now and then while large ones come. Each file's failure is its
+        own."""
         uploads = in_threads(
             self._begun(batches),
             self._upload,
@@ -93,6 +94,7 @@ class UploadFiles:
             crew=self._journal.crew,
             ahead=AHEAD,
             gather=GATHER,
+            silent=SILENT,
         )
         for batch in uploads:
             self._journal.tell(fact for done in batch for fact in self._facts(*done))

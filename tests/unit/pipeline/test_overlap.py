@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
 import pytest
-from tests.injection_world import MOCK, World
+from tests.injection_world import MOCK, Witness, World
 
+from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID, DIDType
-from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.story import begin_file
 from rucio_inject.ports import Stored
+from rucio_inject.steps.place import LONGEST_WAIT, _gathered
+from rucio_inject.testing.contracts.ledger import FILE, SIBLING, found
+from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_storage import MemoryStorage
 
@@ -42,6 +47,44 @@ def test_datasets_get_their_rules_while_the_bytes_are_copied(
     monkeypatch.setattr(MemoryStorage, "put", wait)
     assert dict(world.run().by_state) == {FileState.VERIFIED: 2}
     assert world.broken() == []
+
+
+def test_a_file_is_in_the_lake_before_a_larger_one_is_copied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered, put, record = Event(), MemoryStorage.put, Witness.record
+
+    def tell(self: Witness, facts: Sequence[f.Fact]) -> None:
+        record(self, facts)
+        if any(isinstance(fact, f.FileOrganised) for fact in facts):
+            registered.set()
+
+    def hours(self: MemoryStorage, rse: str, path: Path, did: DID) -> Stored:
+        def is_registered() -> bool:
+            world.clock.advance(LONGEST_WAIT)
+            return registered.wait(0.05)
+
+        if ".001_" in path.name:
+            assert any(is_registered() for _ in range(400)), "the other file waited for this one"
+        return put(self, rse, path, did)
+
+    monkeypatch.setattr(Witness, "record", tell)
+    monkeypatch.setattr(MemoryStorage, "put", hours)
+    assert dict(world.run().by_state) == {FileState.VERIFIED: 2}
+    assert world.broken() == []
+
+
+def test_the_first_of_a_call_waits_a_second_for_others() -> None:
+    clock, one, other = FakeClock(), begin_file(found(FILE)), begin_file(found(SIBLING))
+
+    def uploaded() -> Iterator[list[FileRecord]]:
+        yield [one]
+        yield []
+        clock.advance(LONGEST_WAIT)
+        yield []
+        yield [other]
+
+    assert list(_gathered(uploaded(), clock)) == [None, [one], None, [other]]
 
 
 def test_a_defect_beside_the_copies_is_not_lost(

@@ -60,6 +60,36 @@ class TestPool:
     def test_nothing_to_do(self) -> None:
         assert everything([], lambda n: n, FakeClock()) == {}
 
+    def test_no_item_is_no_work(self) -> None:
+        items = [None, 1, None, None, 2, None]
+        assert everything(items, lambda n: n + 1, FakeClock()) == {1: 2, 2: 3}
+
+    def test_what_is_done_is_told_before_more_is_waited_for(self) -> None:
+        """Whoever brings the items has none yet, and says so."""
+        told: list[int] = []
+
+        def items() -> Iterator[int | None]:
+            yield 1
+            while not told:
+                yield None
+            yield 2
+
+        for batch in in_threads(items(), abs, workers=1, crew=Crew(FakeClock()), gather=0):
+            told.extend(item for item, _ in batch)
+        assert told == [1, 2]
+
+    def test_time_that_passes_without_anything_done_is_told(self) -> None:
+        clock, waited_for = FakeClock(), threading.Event()
+
+        def work(_: int) -> bool:
+            clock.advance(5)
+            return waited_for.wait(20)
+
+        batches = in_threads([1], work, workers=1, crew=Crew(clock), silent=5)
+        first = next(iter(batches))
+        waited_for.set()
+        assert [first, *batches] == [[], [(1, True)]]
+
     def test_one_failure_stops_no_other(self) -> None:
         def work(number: int) -> int:
             if number == 3:
