@@ -45,6 +45,9 @@ def test_killed_at_random_nothing_is_lost_doubled_or_freed_early(field: Field) -
 def test_an_origin_whose_freeing_is_killed(field: Field) -> None:
     left = kills.Kills(3)
     job = field.job("origin", real=True, origin=True, runs=1, subruns=2)
+    assert job.run().code == 0
+    # The judge sees that it is not freed yet.
+    assert {one.promise for one in judge.ended(job)} == {Promise.DOUBLED}
     kills.play(field, job, field.draw("origin"), left, first_act=False)
     assert left.phases.total() > 0
     assert field.played.broken == []

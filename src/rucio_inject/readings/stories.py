@@ -26,7 +26,7 @@ SCHEMA = 1
 @dataclass(frozen=True, slots=True)
 class Story:
     """All that the ledger can tell of a file; no record: it was forgotten. `rules` are those of
-    its dataset, each with what happened to it."""
+    its dataset, and of the file alone, each with what happened to it."""
 
     did: DID
     record: FileRecord | None
@@ -81,7 +81,9 @@ def story_of(look: Look, did: DID) -> Story:
     record, facts = look.ledger.file(did), list(look.ledger.story(did))
     if record is None:
         return Story(did, None, facts, (), ())
-    known = rules_by_dataset(look.database, look.number)(record.dataset)
+    rules_of = rules_by_dataset(look.database, look.number)
+    # One that was to go from its origin, and is needed there still, has a rule of its own.
+    known = [*rules_of(record.dataset), *rules_of(did)]
     return Story(
         did,
         record,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -12,6 +12,7 @@ from rucio_inject.domain.errors import InjectError, NotFound, ReplicaMissing
 from rucio_inject.domain.facts import (
     Fact,
     RuleAsked,
+    RuleChanged,
     RuleGone,
     RuleMade,
     RuleRefused,
@@ -19,7 +20,7 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import LockState, RuleRequest
+from rucio_inject.domain.rule import RuleRequest, RuleState, RuleView
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.journal import Journal
 
@@ -78,7 +79,7 @@ class HoldAtOrigin:
         """Keep files there; their values say why. One that Rucio refuses a rule to is set aside:
         somebody must see to it before the reaper comes."""
         self._journal.clock.check()
-        known = self._journal.ledger.known(list(files))
+        known = self._journal.ledger.known(list(files)) if files else {}
         request = RuleRequest(self._rse)
         ask = partial(self._ask, request, files)
         divided(list(known.values()), ask, partial(self._refused, request, files))
@@ -90,26 +91,28 @@ class HoldAtOrigin:
         dids = [record.did for record in files]
         self._journal.tell(RuleAsked(at=now(), dataset=did, request=request) for did in dids)
         rules = self._catalogue.hold(dids, self._rse, self._account)
+        views = {view.rule_id: view for view in self._catalogue.rules(dids, self._account)}
         there = self._catalogue.look_up(dids)
         facts: list[Fact] = []
         for record in files:
-            rule_id = rules[record.did]
-            if self._holds(rule_id) or self.is_there(there.get(record.did)):
-                facts += self._held(record, rule_id, request, why[record.did])
+            did, rule_id = record.did, rules[record.did]
+            view = views.get(rule_id)
+            # Half an answer may pass for a whole one.
+            if (view is not None and view.state is RuleState.OK) or self.is_there(there.get(did)):
+                made = RuleMade(
+                    at=now(), dataset=did, rule_id=rule_id, request=request, adopted=False
+                )
+                facts += [made, *self._kept(record, view, why[did])]
             else:
-                facts.append(self._too_late(record.did, rule_id, request))
+                facts.append(self._too_late(did, rule_id, request))
         self._journal.tell(facts)
 
-    def _holds(self, rule_id: str) -> bool:
-        locks = self._catalogue.locks(rule_id)
-        return bool(locks) and all(lock.state is LockState.OK for lock in locks)
-
-    def _held(self, record: FileRecord, rule_id: str, request: RuleRequest, why: str) -> list[Fact]:
-        now, did = self._journal.clock.now(), record.did
-        made = RuleMade(at=now, dataset=did, rule_id=rule_id, request=request, adopted=False)
-        if record.source is not SourceCopy.FREEING:
-            return [made]
-        return [made, SourceKept(at=now, did=did, reason=why)]
+    def _kept(self, record: FileRecord, view: RuleView | None, why: str) -> Iterator[Fact]:
+        now = self._journal.clock.now()
+        if view is not None:
+            yield RuleChanged(at=now, view=view)
+        if record.source is SourceCopy.FREEING:
+            yield SourceKept(at=now, did=record.did, reason=why)
 
     def _too_late(self, did: DID, rule_id: str, request: RuleRequest) -> Fact:
         """The rule keeps nothing."""

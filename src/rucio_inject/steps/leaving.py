@@ -87,8 +87,9 @@ class Leaving:
         longer than the last good one is there."""
         self.hold.renew()
         for files, now in self._let_go(AtOrigin()):
-            known = self._catalogue.look_up([record.did for record in files])
-            self.hold.hold(self._needed(files, known, now))
+            unsure = self._unsure(files, now)
+            known = self._catalogue.look_up([record.did for record in unsure]) if unsure else {}
+            self.hold.hold(self._needed(unsure, known))
 
     def look(self, left: AtOrigin) -> None:
         """See what became of everything that was to go; that it stays or waits is noted in
@@ -96,7 +97,7 @@ class Leaving:
         for files, now in self._let_go(left):
             self._journal.clock.check()
             known = self._catalogue.look_up([record.did for record in files])
-            needed = self._needed(files, known, now)
+            needed = self._needed(self._unsure(files, now), known)
             self.hold.hold(needed)
             self._confirm([record for record in files if record.did not in needed], known, left)
 
@@ -244,15 +245,19 @@ class Leaving:
             self.kept(rule, why)
         return True
 
+    def _unsure(self, files: Sequence[FileRecord], now: _Now) -> list[FileRecord]:
+        """Files that may not be held as promised."""
+        datasets = dict.fromkeys(record.dataset for record in files)
+        sure = {dataset for dataset in datasets if self._is_sure(dataset, now)}
+        return [r for r in files if r.dataset not in sure or r.state is not FileState.VERIFIED]
+
     def _needed(
-        self, files: Sequence[FileRecord], known: Mapping[DID, KnownFile], now: _Now
+        self, files: Sequence[FileRecord], known: Mapping[DID, KnownFile]
     ) -> dict[DID, str]:
         """Files that nothing keeps at the origin, that are there still, and that the lake does not
         hold as promised; and why."""
         there = [record for record in files if self.hold.is_there(known.get(record.did))]
-        sure = {d for d in {record.dataset for record in there} if self._is_sure(d, now)}
-        unsure = [r for r in there if r.dataset not in sure or r.state is not FileState.VERIFIED]
-        return self._unkept(unsure)
+        return self._unkept(there)
 
     def _confirm(
         self, files: Sequence[FileRecord], known: Mapping[DID, KnownFile], left: AtOrigin
@@ -288,12 +293,15 @@ class Leaving:
     def _is_held_unknown(self, record: FileRecord, known: KnownFile, left: AtOrigin) -> bool:
         """A replica outlives our rule until the reaper comes, or as long as another holds it, which
         is told; True: that is one that we asked for, and a crash kept it off the record."""
+        if record.dataset in left.staying:
+            # One reason is enough.
+            return False
         holders = self._catalogue.holders(record.did, self._rse)
         if any(self._is_ours(record.did, holder) for holder in holders):
             return True
         if holders:
-            left.staying.setdefault(record.dataset, self.held(record.did, holders[0]))
-        elif record.dataset not in left.staying:
+            left.staying[record.dataset] = self.held(record.did, holders[0])
+        else:
             state = known.replicas[self._rse].state
             left.waiting[record.dataset] = f"Rucio has yet to remove {record.did} ({state})"
         return False

@@ -30,7 +30,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import QuotaExceeded
 from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.replica import ReplicaState
-from rucio_inject.domain.rule import RuleRequest
+from rucio_inject.domain.rule import RuleRequest, RuleState
 from rucio_inject.testing.lake_values import LakeRule
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_daemons import end_rule_now, evaluate, pfn_of
@@ -141,6 +141,8 @@ def test_its_intent_is_on_record_before(let_go: World) -> None:
     ]
     assert [type(fact) for fact in told] == [f.RuleAsked, f.RuleMade]
     assert {fact.request for fact in told} == {RuleRequest(ORIGIN)}
+    with let_go.ledger() as ledger:
+        assert [rule.state for rule in ledger.rules() if rule.dataset == BAD] == [RuleState.OK]
 
 
 def test_what_a_rule_of_the_dataset_no_longer_promises(let_go: World) -> None:
@@ -208,7 +210,7 @@ class TestOnRestart:
             assert_held(let_go, BAD)
         assert_freed_at_last(let_go)
 
-    @pytest.mark.parametrize("after", ["told", "look_up", "locks"])
+    @pytest.mark.parametrize("after", ["told", "hold", "look_up", "rules"])
     @pytest.mark.parametrize("times", range(1, 5))
     def test_a_kill_anywhere(self, let_go: World, after: str, times: int) -> None:
         lose(let_go)

@@ -14,6 +14,7 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.injection import FileState
+from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
 from rucio_inject.ledger.look import looking
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -22,6 +23,7 @@ from rucio_inject.readings.report import Chosen, report_of
 from rucio_inject.readings.report_json import report_object
 from rucio_inject.readings.rules import rules_of
 from rucio_inject.readings.search import Wanted, search
+from rucio_inject.readings.stories import story_of
 from rucio_inject.readings.transfers import passage
 from rucio_inject.testing.scenes import START, STUCK_REASON, UPLOAD, Scene, month
 
@@ -104,6 +106,23 @@ def test_rules_by_where_they_stand_and_what_files_wait_for(location: Location) -
     (waiting,) = rules.waiting
     assert (waiting.rse, waiting.reason, waiting.files) == ("INFN-NA-DPM", STUCK_REASON, 4)
     assert (none.promises, none.waiting, none.silent) == ([], [], 0)
+
+
+def test_a_story_tells_the_rules_of_a_dataset_and_of_the_file_alone(location: Location) -> None:
+    scene = Scene(files=2, ends=False)
+    own: dict[str, Any] = {"dataset": scene.did(0), "request": RuleRequest(UPLOAD)}
+    record(location, [scene])
+    with SqlLedger(location, NAME, clock=SystemClock()) as ledger:
+        ledger.record([f.RuleAsked(at=scene.at(90), **own)])
+        ledger.record([f.RuleMade(at=scene.at(91), rule_id="f" * 32, adopted=False, **own)])
+    with looking(location, NAME, SystemClock()) as look:
+        held, other = (story_of(look, scene.did(number)) for number in range(2))
+    of_dataset = [rule for rule, _ in other.rules]
+    assert {rule.dataset for rule in of_dataset} == {scene.dataset(0)}
+    (rule, told) = held.rules[-1]
+    assert [*of_dataset, rule] == [rule for rule, _ in held.rules]
+    assert (rule.dataset, rule.rule_id) == (scene.did(0), "f" * 32)
+    assert [type(stored.fact) for stored in told] == [f.RuleMade]
 
 
 class TestSearch:
