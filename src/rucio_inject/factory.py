@@ -55,7 +55,7 @@ def rucio_ports(
     analyser = PhysicsAnalyser() if analyse else None
     catalogue, storage = (
         RucioCatalogue(session),
-        RucioStorage(session, names=names, durable=durable),
+        RucioStorage(session, names=names, durable=durable, clock=clock),
     )
     return Ports(catalogue, storage, analyser, clock, bell, session.credentials)
 
@@ -86,7 +86,7 @@ def doctor_ports(
     from rucio_inject.rucio.health import RucioHealth  # noqa: PLC0415
     from rucio_inject.rucio.storage import RucioStorage  # noqa: PLC0415
 
-    storage = RucioStorage(session)
+    storage = RucioStorage(session, clock=clock)
 
     def routes(rse: str) -> list[Route]:
         return [Route(name, alone) for name, alone in storage.each_way(rse)]

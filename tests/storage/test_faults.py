@@ -146,7 +146,7 @@ def test_the_next_protocol_serves_when_one_is_away(
     assert pfn.startswith("root://")
     storage: Any = world.storage
     for operation in ("read", "write", "delete"):
-        ways = storage._every_way("x", world.rse, operation)
+        ways = storage._rses.ways("x", world.rse, operation)
         ways[:] = [_elsewhere(way) if way.scheme == "root" else way for way in ways]
     path = world.folder / "another"
     path.write_bytes(CONTENT)

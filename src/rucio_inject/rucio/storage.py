@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rucio.rse.translation import RSEDeterministicTranslation
 
+from rucio_inject.clock import SystemClock
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
@@ -25,7 +25,7 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.names import GENERIC_NAME
 from rucio_inject.domain.usage import Usage
 from rucio_inject.measuring import source_stat
-from rucio_inject.ports import Stored, StoredFile
+from rucio_inject.ports import Clock, Stored, StoredFile
 from rucio_inject.rucio import answers, protocols
 from rucio_inject.rucio.driven import DrivenAccess, walk_below, walk_if_there
 from rucio_inject.rucio.drivers.driver import Driver, Entry
@@ -43,22 +43,12 @@ from rucio_inject.rucio.listing import (
 from rucio_inject.rucio.posix import POSIX, PosixAccess, size_of
 from rucio_inject.rucio.protocols import NoProtocol
 from rucio_inject.rucio.remote import RemoteAccess
+from rucio_inject.rucio.rses import RSEs
 from rucio_inject.rucio.session import Session
 from rucio_inject.rucio.uploading import Access, Halves
-from rucio_inject.rucio.ways import Way, usual_drivers, ways
+from rucio_inject.rucio.ways import Way
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _RSE:
-    """An RSE's settings, and what follows from them."""
-
-    settings: Mapping[str, Any]
-    # Of its posix protocols.
-    prefixes: tuple[str, ...]
-    # By operation.
-    ways: dict[str, list[Way]] = field(default_factory=dict)
 
 
 class RucioStorage:
@@ -79,6 +69,7 @@ class RucioStorage:
         schemes: Sequence[str] | None = None,
         preferred: str | None = None,
         names: re.Pattern[str] = GENERIC_NAME,
+        clock: Clock | None = None,
     ) -> None:
         """`folder` takes replicas that are read and not kept, where Rucio's class reads them; None
         is the system's for temporary files.
@@ -88,42 +79,22 @@ class RucioStorage:
 
         `drivers` by scheme, None for the usual ones; `schemes`: no other protocol is used.
         `preferred` is the beginning of all PFNs of a protocol, which alone is used for what it
-        serves. `names` are those that the site's schema takes for DIDs.
+        serves. `names` are those that the site's schema takes for DIDs. `clock` tells how old an
+        RSE's settings are; None is the system's.
         """
         self._session = session
         self._folder = folder
         self._durable = durable
-        self._drivers = drivers
         self._schemes = schemes
         self._preferred = preferred
         self._names = names
-        self._rses: dict[str, _RSE] = {}
+        self._clock = clock or SystemClock()
+        self._rses = RSEs(session, self._clock, drivers)
         self._halves = Halves()
-        self._lock = Lock()
-
-    def _rse(self, rse: str) -> _RSE:
-        with self._lock:
-            if rse not in self._rses:
-                client = self._session.client()
-                with catalogue_errors(f"cannot read the protocols of RSE {rse}"):
-                    settings = protocols.settings(client.get_rse(rse))
-                prefixes = [p["prefix"] for p in settings["protocols"] if p["scheme"] == POSIX]
-                if self._drivers is None and len(prefixes) < len(settings["protocols"]):
-                    self._drivers = usual_drivers(self._session.credentials)
-                self._rses[rse] = _RSE(settings, tuple(prefixes))
-            return self._rses[rse]
-
-    def _every_way(self, doing: str, rse: str, operation: str) -> list[Way]:
-        known = self._rse(rse)
-        found = known.ways.get(operation)
-        if found is None:
-            found = ways(known.settings, operation, self._drivers or {}, doing)
-            known.ways[operation] = found
-        return found
 
     def _ways(self, doing: str, rse: str, operation: str) -> list[Way]:
         """Those that we were told to use."""
-        found = self._every_way(doing, rse, operation)
+        found = self._rses.ways(doing, rse, operation)
         if self._schemes is not None:
             found = [way for way in found if way.scheme in self._schemes]
         return [way for way in found if way.prefix == self._preferred] or found
@@ -143,10 +114,11 @@ class RucioStorage:
             self._session,
             folder=self._folder,
             durable=self._durable,
-            drivers=self._drivers,
+            drivers=self._rses.drivers,
             schemes=self._schemes,
             preferred=prefix,
             names=self._names,
+            clock=self._clock,
         )
 
     def _by(
@@ -167,7 +139,7 @@ class RucioStorage:
             except WORTH_ANOTHER_WAY as error:
                 failed = failed or error
         if failed is None:
-            raise protocols.unsupported(self._rse(rse).settings, operation, None, doing)
+            raise protocols.unsupported(self._rses.get(rse).settings, operation, None, doing)
         raise failed
 
     def _choice(
@@ -175,12 +147,12 @@ class RucioStorage:
     ) -> list[tuple[Way, str]]:
         if pfn is None:
             return [(way, "") for way in self._ways(doing, rse, operation)]
-        settings, scheme = self._rse(rse).settings, urlsplit(pfn).scheme
+        settings, scheme = self._rses.get(rse).settings, urlsplit(pfn).scheme
         try:
             known = self._ways(doing, rse, operation)
         except NoProtocol as error:
             raise protocols.unsupported(settings, operation, scheme, doing) from error
-        every = self._every_way(doing, rse, "read")
+        every = self._rses.ways(doing, rse, "read")
         named = [(way, way.own(pfn, every)) for way in known]
         usable = [(way, name) for way, name in named if name is not None]
         if not usable:
@@ -190,7 +162,7 @@ class RucioStorage:
 
     @contextmanager
     def _access(self, doing: str, rse: str, operation: str, way: Way) -> Iterator[Access]:
-        known = self._rse(rse)
+        known = self._rses.get(rse)
         with storage_errors(doing):
             if way.driver is not None:
                 yield DrivenAccess(doing, way.naming, way.driver)
@@ -219,7 +191,7 @@ class RucioStorage:
         """See the port."""
         doing = f"cannot store {did} at {rse}"
         source = source_stat(path)
-        if not self._rse(rse).settings.get("availability_write", True):
+        if not (self._rses.get(rse).writable or self._rses.now(rse).writable):
             raise StorageUnavailable(
                 f"{doing}: the RSE is blocked for writing",
                 hint="its site has taken it out for a while; run the same command again later",
@@ -232,7 +204,7 @@ class RucioStorage:
         return self._by(doing, rse, "write", None, store)
 
     def _new_pfn(self, doing: str, rse: str, did: DID, protocol: Any) -> str:
-        settings = self._rse(rse).settings
+        settings = self._rses.get(rse).settings
         if not settings["deterministic"]:
             raise StorageRefused(
                 f"{doing}: the RSE is not deterministic, so Rucio has no name for a new file there",
@@ -269,7 +241,7 @@ class RucioStorage:
         """See the port."""
         doing = f"cannot look for {pfn} at {rse}"
         if urlsplit(pfn).scheme == POSIX:
-            return size_of(doing, self._rse(rse).prefixes, pfn) is not None
+            return size_of(doing, self._rses.get(rse).prefixes, pfn) is not None
         return self._by(doing, rse, "read", pfn, lambda access, name: access.shows(name))
 
     def stat(self, rse: str, pfn: str) -> StoredFile | None:
@@ -277,7 +249,7 @@ class RucioStorage:
         doing = f"cannot look at {pfn} at {rse}"
         if urlsplit(pfn).scheme == POSIX:
             # Rucio's posix protocol would read the file for its checksum.
-            size = size_of(doing, self._rse(rse).prefixes, pfn)
+            size = size_of(doing, self._rses.get(rse).prefixes, pfn)
             return None if size is None else StoredFile(pfn, size)
 
         def look(access: Access, name: str) -> StoredFile | None:
@@ -294,7 +266,7 @@ class RucioStorage:
 
     def listing(self, rse: str, scope: str) -> Iterator[StoredFile] | None:
         """See the port."""
-        doing, known = f"cannot list {scope} at {rse}", self._rse(rse)
+        doing, known = f"cannot list {scope} at {rse}", self._rses.get(rse)
         settings = known.settings
         named = RSEDeterministicTranslation.supports(settings.get("lfn2pfn_algorithm"))
         way = self._listable(doing, rse)
@@ -321,7 +293,7 @@ class RucioStorage:
 
     def files_below(self, rse: str, folder: str) -> Iterator[StoredFile] | None:
         """See the port."""
-        doing, known = f"cannot list {folder or 'all'} at {rse}", self._rse(rse)
+        doing, known = f"cannot list {folder or 'all'} at {rse}", self._rses.get(rse)
         way = self._listable(doing, rse)
         if way is None:
             return None
@@ -351,7 +323,7 @@ class RucioStorage:
             return None
         if way.driver is not None:
             return _counted(doing, walk_if_there(way.driver, way.prefix))
-        prefixes = {Path(prefix) for prefix in self._rse(rse).prefixes}
+        prefixes = {Path(prefix) for prefix in self._rses.get(rse).prefixes}
         if not prefixes or not all(prefix.is_dir() for prefix in prefixes):
             return None
         files = size = 0
