@@ -17,6 +17,7 @@ from rucio_inject.measuring import measure_file
 from rucio_inject.outcome import Outcome
 from rucio_inject.plan import Plan
 from rucio_inject.ports import Analyser
+from rucio_inject.steps.looks import Looks
 from rucio_inject.testing.contracts.world import measured
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
@@ -154,14 +155,16 @@ class World:
         """The campaign's ledger, to be opened."""
         return MemoryLedger(self.shelf)
 
-    def run(self, *, new_cycle: bool = False) -> Outcome:
-        """One run of the command, as `rucio-inject run` does it."""
+    def run(self, *, new_cycle: bool = False, looks: Looks | None = None) -> Outcome:
+        """One run of the command, as `rucio-inject run` does it; or one of a watch's `looks`."""
         self.lake.begin_process()
         ports = Ports(self.catalogue, self.storage, self.analyser, self.clock)
         with self.ledger() as ledger:
             witness = Witness(self.lake, ledger)
             self.witnesses.append(witness)
-            injector = Injector(self.campaign, ports, ledger, [witness], new_cycle=new_cycle)
+            injector = Injector(
+                self.campaign, ports, ledger, [witness], new_cycle=new_cycle, looks=looks
+            )
             return injector.run(injector.prepare())
 
     def plan(self, *, new_cycle: bool = False) -> Plan:

@@ -34,7 +34,7 @@ from rucio_inject.steps.place import DescribeFiles, PlaceFiles
 from rucio_inject.steps.planning import MakePlan, Wanted
 from rucio_inject.steps.prepare import Lake
 from rucio_inject.steps.proofs import Proofs
-from rucio_inject.steps.recheck import Recheck
+from rucio_inject.steps.recheck import GivenUp, Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
 from rucio_inject.steps.sampling import Sampling
@@ -102,9 +102,7 @@ class Assembly:
         steps = Steps(
             discover=discover,
             measure=measure,
-            recheck=Recheck(
-                journal, catalogue, self._rse, account=self._account, frees=self._frees
-            ),
+            recheck=self._recheck(),
             compare=self._compare,
             room=self._room(),
             restore=RestoreFiles(journal, catalogue, upload, self._rse),
@@ -123,9 +121,21 @@ class Assembly:
             free=self._free(),
             free_origin=self._free_origin(upload, discover),
             origin=origin(campaign, catalogue, self._ports.storage),
-            close=CloseDatasets(journal, catalogue, closes) if closes else None,
+            close=CloseDatasets(journal, catalogue, closes, self._looks) if closes else None,
         )
-        return Pipeline(journal, steps, FileState.GONE if end else FileState.VERIFIED)
+        goal = FileState.GONE if end else FileState.VERIFIED
+        return Pipeline(journal, steps, goal, self._looks)
+
+    def _recheck(self) -> Recheck:
+        given_up = GivenUp.SOURCES if self._frees else GivenUp.NOTHING
+        return Recheck(
+            self._journal,
+            self._ports.catalogue,
+            self._rse,
+            account=self._account,
+            given_up=GivenUp.REPLICAS if self._campaign.end else given_up,
+            looks=self._looks,
+        )
 
     def _discover(self) -> Discover:
         return Discover(
@@ -182,6 +192,7 @@ class Assembly:
             keep=keep,
             sampling=self._sampling,
             proved=self._proved,
+            looks=self._looks,
         )
 
     def _analyse(self) -> AnalyseFiles | None:

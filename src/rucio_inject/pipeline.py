@@ -24,6 +24,7 @@ from rucio_inject.steps.free_origin import FreeAtOrigin
 from rucio_inject.steps.in_place import TakeAsTheyLie
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.leaving import AtOrigin
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.measure import MeasureFiles
 from rucio_inject.steps.organise import Organise
 from rucio_inject.steps.place import DescribeFiles, PlaceFiles
@@ -66,11 +67,13 @@ class Steps:
 class Pipeline:
     """Runs the steps on the files of the cycle that the ledger is at."""
 
-    def __init__(self, journal: Journal, steps: Steps, goal: FileState) -> None:
-        """`goal`: the state in which a file has come to the campaign's end."""
+    def __init__(self, journal: Journal, steps: Steps, goal: FileState, looks: Looks) -> None:
+        """`goal`: the state in which a file has come to the campaign's end; `looks`: which look of
+        a watch this is."""
         self._journal = journal
         self._steps = steps
         self._goal = goal
+        self._looks = looks
 
     def run(self) -> Outcome:
         """Take every file as far as it goes. Steps skip what is done, so a run can be repeated."""
@@ -93,7 +96,7 @@ class Pipeline:
             self._journal.tell([CycleEnded(at=self._journal.clock.now(), cycle=ledger.cycle)])
         return Outcome(
             cycle=ledger.cycle,
-            totals=Totals.of(ledger.outlines()),
+            totals=self._totals(),
             failed=self._first(FileState.QUARANTINED),
             waiting=self._first(FileState.REPLICATING),
             still_there=self._first(FileState.EXPIRING),
@@ -112,6 +115,12 @@ class Pipeline:
             leaving=at_origin.waiting,
             staying=at_origin.staying,
         )
+
+    def _totals(self) -> Totals:
+        """All files are counted, unless nothing has happened since the last look of a watch."""
+        if self._looks.totals is None or self._journal.changed:
+            self._looks.totals = Totals.of(self._journal.ledger.outlines())
+        return self._looks.totals
 
     def _reopen(self) -> None:
         """A cycle that had ended, with files that were set back since, or that get an end now."""
@@ -135,7 +144,7 @@ class Pipeline:
         steps.upload.look_again()
         if steps.valve.is_open():
             steps.room.check(self._settle_all)
-        steps.organise.renew()
+        steps.organise.renew(steps.recheck.concerned())
         steps.place.run(steps.place.leftover())
 
     def _rounds(self) -> tuple[Watched, Mapping[DID, Path]]:

@@ -278,7 +278,8 @@ def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:
         campaign=campaign.campaign,
         lake=lake,
         outcome=outcome,
-        rules=ledger.rules(),
+        # Nobody is told of them otherwise, and there may be thousands.
+        rules=ledger.rules() if outcome.changed else (),
         seconds=clock.monotonic() - start,
         code=of_outcome(outcome),
         paths=_paths(campaign, injector, outcome, figure),

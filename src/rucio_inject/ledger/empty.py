@@ -48,7 +48,12 @@ class EmptyLedger:
         """See the port."""
         return 0
 
-    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:  # noqa: ARG002
+    def datasets(
+        self,
+        states: Collection[FileState],  # noqa: ARG002
+        *,
+        sources: Collection[SourceCopy] | None = None,  # noqa: ARG002
+    ) -> Sequence[DID]:
         """See the port."""
         return ()
 

@@ -210,10 +210,13 @@ class SqlLedger:
         with self._database.reading() as connection:
             return queries.sampled_files(connection, self._campaign)
 
-    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
+    def datasets(
+        self, states: Collection[FileState], *, sources: Collection[SourceCopy] | None = None
+    ) -> Sequence[DID]:
         """See the port."""
+        choice = Choice(self._campaign, states=states, sources=sources)
         with self._database.reading() as connection:
-            return queries.datasets_with(connection, Choice(self._campaign, states=states))
+            return queries.datasets_with(connection, choice)
 
     def dataset_counts(self, states: Collection[FileState]) -> Sequence[tuple[DID, int]]:
         """See the port."""

@@ -85,13 +85,15 @@ class Ledger(FactSink, Protocol):
         storages told: a sample that they are not of was read back."""
         ...
 
-    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
-        """Datasets of the cycle begun last with a file in one of these states, in the order in
-        which they came up."""
+    def datasets(
+        self, states: Collection[FileState], *, sources: Collection[SourceCopy] | None = None
+    ) -> Sequence[DID]:
+        """Datasets of the cycle begun last with a file in one of these states, and with its source
+        in one of the states `sources`, in the order in which they came up."""
         ...
 
     def dataset_counts(self, states: Collection[FileState]) -> Sequence[tuple[DID, int]]:
-        """The same datasets, with the number of their files in these states."""
+        """Datasets with a file in one of these states, and the number of their files in them."""
         ...
 
     def file(self, did: DID) -> FileRecord | None:

@@ -26,6 +26,7 @@ from rucio_inject.domain.story import replicas_left
 from rucio_inject.ports import Analyser, Analysis, Catalogue, KnownFile, Storage
 from rucio_inject.steps.fresh import ProvedNow
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.measure import make_folder
 from rucio_inject.steps.pool import in_threads
 from rucio_inject.steps.sampling import Sampling
@@ -71,10 +72,12 @@ class AccessFiles:
         keep: bool,
         sampling: Sampling,
         proved: ProvedNow,
+        looks: Looks | None = None,
     ) -> None:
         """`folder` takes the bytes, below a folder for each RSE, if `keep`: one copy of each file
         then stays there to be used. `sampling` says which files are read; what is proved is noted
-        in `proved`."""
+        in `proved`; `looks`: which look of a watch this is, if it is of one."""
+        self._looks = looks or Looks(journal.clock)
         self.sampling = sampling
         self.proved = proved
         self._journal = journal
@@ -101,8 +104,10 @@ class AccessFiles:
 
     def _to_be_read_now(self) -> Iterator[FileRecord]:
         """Files that were not read, and are of the sample since others came to their dataset. Once
-        a run: those that it verifies itself are of the same sample."""
-        if self.sampling.chooses and not self._went_back:
+        a run: those that it verifies itself are of the same sample. If nothing happened, none did.
+        """
+        grown = self._looks.whole or self._journal.changed
+        if grown and self.sampling.chooses and not self._went_back:
             self._went_back = True
             for record in self._journal.ledger.files({FileState.VERIFIED}):
                 if record.sampled and self.sampling.reads(record):

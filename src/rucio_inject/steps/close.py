@@ -13,6 +13,7 @@ from rucio_inject.domain.facts import CollectionClosing
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.ports import Catalogue
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.looks import Looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +51,30 @@ class CloseDatasets:
     waits for each attachment (rucio issue 8436).
     """
 
-    def __init__(self, journal: Journal, catalogue: Catalogue, closing: Closing) -> None:
+    def __init__(
+        self, journal: Journal, catalogue: Catalogue, closing: Closing, looks: Looks
+    ) -> None:
+        """`looks`: which look of a watch this is; what an earlier one saw closed is not asked for
+        again at each."""
         self._journal = journal
         self._catalogue = catalogue
         self._closing = closing
+        self._looks = looks
 
     def run(self) -> Mapping[DID, str]:
         """Close what is complete; gives those that Rucio refused, and why."""
         ledger = self._journal.ledger
         ours, order = ledger.collections(), list(ledger.datasets(tuple(FileState)))
-        proved = [d for d in order if d in ours and self._is_proved(d)]
+        wanted = ours - self._looks.closed
+        proved = [dataset for dataset in self._proved() if dataset in wanted]
         followed = self._followed(order)
         refused: dict[DID, str] = {}
         for some in batches(proved):
             known = self._catalogue.look_up_collections(some)
             for did in some:
-                if did in known and known[did].open and self._is_complete(did, followed):
+                if did in known and not known[did].open:
+                    self._looks.closed.add(did)
+                elif did in known and self._is_complete(did, followed):
                     self._close(did, refused)
         return refused
 
@@ -76,9 +85,14 @@ class CloseDatasets:
             self._catalogue.close(dataset)
         except REFUSALS as error:
             refused[dataset] = error.message
+        else:
+            self._looks.closed.add(dataset)
 
-    def _is_proved(self, dataset: DID) -> bool:
-        return self._journal.ledger.counts(dataset=dataset).keys() == {FileState.VERIFIED}
+    def _proved(self) -> Sequence[DID]:
+        """Datasets with VERIFIED files and no others."""
+        ledger = self._journal.ledger
+        others = frozenset(ledger.datasets(frozenset(FileState) - {FileState.VERIFIED}))
+        return [d for d in ledger.datasets({FileState.VERIFIED}) if d not in others]
 
     def _followed(self, order: Sequence[DID]) -> Callable[[DID], bool]:
         """What tells whether a later run than that of a dataset was found after it. Nearly always

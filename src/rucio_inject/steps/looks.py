@@ -1,8 +1,10 @@
 """What a look takes up of what was done before: everything, or only what is new or may pass.
 
 A run that somebody begins takes up everything, as who begins it may have mended what was wrong. So
-does the first look of a watch. Nobody asks for the looks after it: they try a file that was set
-aside again only if its source is another one by now, or if its failure may pass by itself.
+does the first look of a watch. Nobody asks for the looks after it. They try a file that was set
+aside again only if its source is another one by now, or if its failure may pass by itself. They see
+to datasets with files that are still to be proved, or that something will be given up for, and to
+all others once an hour.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.measuring import Seen, seen_unopened
+from rucio_inject.outcome import Totals
 from rucio_inject.ports import Clock, SourceFile
 
 _PASSING: tuple[type[InjectError], ...] = (
@@ -41,6 +44,9 @@ PAUSES = (60.0, 300.0, 900.0, 3600.0)
 
 Shown: TypeAlias = tuple[Announced | None, datetime | None, Seen | None]
 """What a source shows of a file: another value as soon as that is another file."""
+
+WHOLE_AGAIN = 3600.0
+"""Seconds between two whole looks of a watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,26 @@ class Looks:
         self._go_on = go_on
         self.first = True
         """Whether no look has come to its end before."""
+        self.whole = True
+        """Whether this look sees to everything that is kept in the lake."""
+        self.closed = set[DID]()
+        """Datasets that were found closed since the last whole look."""
+        self.totals: Totals | None = None
+        """All files in numbers, as the last look left them."""
+        self._whole_at: float | None = None
         self._offered: dict[DID, tuple[Shown, bool]] = {}
         self._aside: dict[DID, _Aside] = {}
 
     @contextmanager
     def look(self) -> Iterator[None]:
-        """One look; one that ends by an exception does not count."""
+        """One look; the one after a look that ends by an exception is whole."""
+        now, whole_at, self._whole_at = self._clock.monotonic(), self._whole_at, None
+        self.whole = whole_at is None or now - whole_at >= WHOLE_AGAIN
+        if self.whole:
+            self.closed.clear()
+            self.totals = None
         yield
+        self._whole_at = now if self.whole else whole_at
         self.first = False
 
     def offered(self, record: FileRecord, file: SourceFile) -> None:

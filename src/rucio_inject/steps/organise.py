@@ -84,9 +84,9 @@ class Organise:
         self._ready: set[DID] = set()
         self._lacking_rules: dict[DID, InjectError] = {}
 
-    def renew(self) -> None:
-        """See that datasets under way still have their rules."""
-        for datasets in batches(datasets_under_way(self._journal.ledger)):
+    def renew(self, under_way: Iterable[DID]) -> None:
+        """See that some datasets under way still have their rules."""
+        for datasets in batches(under_way):
             for dataset, error in self._make_rules(datasets, promise_more=True).items():
                 self._refused_rules(dataset, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 from pathlib import Path
 
 from rucio_inject.batches import batches
@@ -13,7 +14,21 @@ from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.compare import conflict
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.looks import Looks
 from rucio_inject.steps.organise import UNDER_WAY, datasets_under_way
+
+VERIFIED = frozenset({FileState.VERIFIED})
+LEFT = frozenset({SourceCopy.KEPT, SourceCopy.FREEING})
+
+
+class GivenUp(Enum):
+    """What a campaign gives up of a file once it is proved."""
+
+    NOTHING = auto()
+    SOURCES = auto()
+    """Its source: the lake has the only copies then."""
+    REPLICAS = auto()
+    """All that the lake has of it."""
 
 
 class Recheck:
@@ -25,46 +40,72 @@ class Recheck:
     """
 
     def __init__(
-        self, journal: Journal, catalogue: Catalogue, rse: str, *, account: str, frees: bool
+        self,
+        journal: Journal,
+        catalogue: Catalogue,
+        rse: str,
+        *,
+        account: str,
+        given_up: GivenUp,
+        looks: Looks,
     ) -> None:
-        """`frees`: sources are given up at the end, so that every dataset is looked into, also
-        when all is done."""
+        """`given_up`: what is for what was proved; `looks`: which look of a watch this is."""
         self._journal = journal
         self._catalogue = catalogue
         self._rse = rse
         self._account = account
-        self._frees = frees
+        self._given_up = given_up
+        self._looks = looks
 
     def run(self) -> None:
-        """Look at registered files, and at the datasets under way."""
+        """Look at registered files, and at the datasets that are concerned."""
         ledger = self._journal.ledger
         for batch in batches(ledger.files({FileState.REGISTERED})):
             self._look(batch, "was reaped before a rule kept it")
-        for dataset in self._vanished():
+        concerned = self.concerned()
+        for dataset in self._vanished(concerned):
             for batch in batches(ledger.files(UNDER_WAY, dataset=dataset)):
                 self._look(batch, f"was in {dataset}, which is not in the catalogue any more")
-        done = ledger.cycle_ended and not self._frees
-        for dataset in self._short_of_locks() if done else datasets_under_way(ledger):
+        at_stake = frozenset(self._at_stake())
+        for dataset in (d for d in concerned if d in at_stake):
+            self._find_detached(dataset)
+        for dataset in self._short_of_locks([d for d in concerned if d not in at_stake]):
             self._find_detached(dataset)
 
-    def _short_of_locks(self) -> list[DID]:
-        """Datasets with a rule that holds fewer files than are on record as in them: when all is
-        done, one list of rules tells it, where each dataset would have to be listed."""
+    def concerned(self) -> Sequence[DID]:
+        """Datasets whose rules must be there, as far as this look goes into them."""
         ledger = self._journal.ledger
-        under_way = datasets_under_way(ledger)
-        ours = {rule.rule_id for rule in ledger.rules()}
-        views = self._catalogue.rules(sorted(under_way), self._account) if under_way else ()
+        return datasets_under_way(ledger) if self._looks.whole else self._at_stake()
+
+    def _at_stake(self) -> Sequence[DID]:
+        """Those that have files still to be proved, or such that something will be given up for:
+        all others are only kept."""
+        ledger, given_up = self._journal.ledger, self._given_up
+        unproved = ledger.datasets(UNDER_WAY - VERIFIED)
+        proved: Sequence[DID] = ()
+        if given_up is not GivenUp.NOTHING:
+            sources = LEFT if given_up is GivenUp.SOURCES else None
+            proved = ledger.datasets(VERIFIED, sources=sources)
+        rules = ledger.rules(datasets=proved) if proved else ()
+        ending = {rule.dataset for rule in rules if rule.ends_dataset}
+        return list(dict.fromkeys((*unproved, *(d for d in proved if d not in ending))))
+
+    def _short_of_locks(self, datasets: Sequence[DID]) -> list[DID]:
+        """Those with a rule that holds fewer files than are on record as in them: one list of rules
+        tells it, where each dataset would have to be listed."""
+        ledger = self._journal.ledger
+        if not datasets:
+            return []
+        ours = {rule.rule_id for rule in ledger.rules(datasets=datasets)}
+        views = self._catalogue.rules(sorted(datasets), self._account)
+        inside = dict(ledger.dataset_counts(UNDER_WAY))
         held: dict[DID, int] = {}
         for view in views:
             if view.rule_id in ours:
                 locks = view.locks_ok + view.locks_replicating + view.locks_stuck
                 files = locks // view.copies
                 held[view.did] = min(files, held.get(view.did, files))
-        return [did for did in under_way if did in held and held[did] < self._inside(did)]
-
-    def _inside(self, dataset: DID) -> int:
-        counts = self._journal.ledger.counts(dataset=dataset)
-        return sum(counts.get(state, 0) for state in UNDER_WAY)
+        return [did for did in datasets if did in held and held[did] < inside.get(did, 0)]
 
     def _find_detached(self, dataset: DID) -> None:
         """Files that somebody took out of their dataset: no rule brings or keeps them."""
@@ -76,10 +117,9 @@ class Recheck:
         for batch in batches(record for record in files if record.did not in held):
             self._look(batch, f"is not in {dataset} any more")
 
-    def _vanished(self) -> list[DID]:
-        under_way = datasets_under_way(self._journal.ledger)
-        gone = self._catalogue.missing(under_way) if under_way else frozenset()
-        return [dataset for dataset in under_way if dataset in gone]
+    def _vanished(self, datasets: Sequence[DID]) -> list[DID]:
+        gone = self._catalogue.missing(datasets) if datasets else frozenset()
+        return [dataset for dataset in datasets if dataset in gone]
 
     def _look(self, files: Sequence[FileRecord], why: str) -> None:
         self._journal.clock.check()

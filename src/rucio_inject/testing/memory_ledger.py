@@ -129,9 +129,12 @@ class MemoryLedger:
             record.sampled and reached(record.state, FileState.VERIFIED) for record in self.files()
         )
 
-    def datasets(self, states: Collection[FileState]) -> Sequence[DID]:
+    def datasets(
+        self, states: Collection[FileState], *, sources: Collection[SourceCopy] | None = None
+    ) -> Sequence[DID]:
         """See the port."""
-        return list(dict.fromkeys(record.dataset for record in self.files(states)))
+        chosen = self.files(states, sources=sources)
+        return list(dict.fromkeys(record.dataset for record in chosen))
 
     def dataset_counts(self, states: Collection[FileState]) -> Sequence[tuple[DID, int]]:
         """See the port."""

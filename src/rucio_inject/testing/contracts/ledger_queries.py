@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import takewhile
 
 import pytest
 
@@ -147,6 +148,19 @@ class LedgerQueriesContract:
             assert list(ledger.datasets({FileState.FOUND})) == [*runs[1:], runs[0]]
             assert list(ledger.datasets({FileState.MEASURED})) == runs[:1]
             assert list(ledger.datasets({FileState.GONE})) == list(ledger.datasets(())) == []
+
+    def test_datasets_by_what_became_of_sources(self, open_ledger: OpenLedger) -> None:
+        freed, kept = named(0), named(1)
+        both = {FileState.VERIFIED, FileState.FOUND}
+        until_freed = takewhile(lambda fact: not isinstance(fact, f.FileExpiring), life(freed))
+        with open_ledger() as ledger:
+            ledger.record([begun(), found_in(RUN, freed), *until_freed])
+            ledger.record([found_in(OTHER_RUN, kept)])
+            assert list(ledger.datasets(both, sources={SourceCopy.FREED})) == [RUN]
+            assert list(ledger.datasets(both, sources={SourceCopy.KEPT})) == [OTHER_RUN]
+            assert list(ledger.datasets(both, sources=set(SourceCopy))) == [RUN, OTHER_RUN]
+            found_ones = ledger.datasets({FileState.FOUND}, sources={SourceCopy.FREED})
+            assert list(found_ones) == []
 
     def test_datasets_have_the_number_of_their_files(self, open_ledger: OpenLedger) -> None:
         runs = [DID("magic", name) for name in ("z", "a", "z")]
