@@ -121,23 +121,31 @@ def _taken_back(job: Job) -> Iterator[Broken]:
 
 
 def before_the_reaper(field: Field) -> None:
-    """A scenario: the origin's rule has ended, and Rucio's reaper has yet to come; then every
-    promised copy of a file is lost, and cannot be made anew. That file stays, and the others go."""
+    """A scenario: the last copy of a file outlives the reaper, and goes when Rucio has made what is
+    promised anew."""
     job = _proved(field, runs=1)
-    name, *others = job.names
     with field.watched(job):
-        with ExitStack() as blocks:
-            with blocked(field.lake, ORIGIN, "delete"):
-                job.run(end=True)
-                _wait(lambda: ORIGIN not in _rules(job))
-                for rse in PROMISED:
-                    blocks.enter_context(blocked(field.lake, rse, "write"))
-                    field.lake.stored(rse, job.scope)[name].unlink()
-                declare_bad(field.lake, job, name, *PROMISED)
-                field.played.did(len(PROMISED))
-                tell(field, job.run(end=True, deadline=SHORT))
-            field.played.found(_outlives(job, name, others))
+        lost_before_the_reaper(field, job)
         prove(field, job, _WAITS, boost=True, first_act=False)
+
+
+def lost_before_the_reaper(field: Field, job: Job) -> None:
+    """The rule of a proved job has ended at the origin, and Rucio's reaper has yet to come; then
+    every promised copy of a file is lost, and cannot be made anew. That file stays, and the others
+    go."""
+    name, *others = job.names
+    with ExitStack() as blocks:
+        with blocked(field.lake, ORIGIN, "delete"):
+            job.run(end=True)
+            _wait(lambda: ORIGIN not in _rules(job))
+            for rse in (ORIGIN, *PROMISED):
+                blocks.enter_context(blocked(field.lake, rse, "write"))
+            for rse in PROMISED:
+                field.lake.stored(rse, job.scope)[name].unlink()
+            declare_bad(field.lake, job, name, *PROMISED)
+            field.played.did(len(PROMISED))
+            tell(field, job.run(end=True, deadline=SHORT))
+        field.played.found(_outlives(job, name, others))
 
 
 def _rules(job: Job) -> list[str]:

@@ -54,7 +54,10 @@ def test_an_origin_whose_freeing_is_killed(field: Field) -> None:
 
 
 def test_a_last_copy_at_an_origin_outlives_the_reaper(field: Field) -> None:
-    origin.before_the_reaper(field)
+    job = field.job("origin", real=True, origin=True, runs=1, subruns=2)
+    assert job.run().code == 0
+    with field.watched(job):
+        origin.lost_before_the_reaper(field, job)
     assert field.played.broken == []
 
 

@@ -242,7 +242,8 @@ class Catalogue(Protocol):
 
     def hold(self, files: Sequence[DID], rse: str, account: str) -> Mapping[DID, str]:
         """Ask for a rule on each of these files that keeps its replica on an RSE, and brings none
-        there: without one it is stuck. Otherwise as `add_rules`; gives the rules' ids."""
+        there: without one it is stuck. It may be an RSE that nobody may write to. Otherwise as
+        `add_rules`; gives the rules' ids."""
         ...
 
     def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:

@@ -77,6 +77,8 @@ class RucioRules:
                     account=account,
                     activity=request.activity,
                     source_replica_expression=source,
+                    # What brings nothing needs nobody who may write there.
+                    ignore_availability=source is not None,
                 )
             except DuplicateRule:
                 there = self._adopt(dids, request, account)

@@ -196,7 +196,7 @@ class FreeAtOrigin:
 
     def _not_ours(self, landing: _Landing, files: Sequence[FileRecord]) -> str | None:
         """Why what a dataset holds is not ours to free; None if it is. `files` are all of it."""
-        if landing.of_dataset is not None and landing.of_dataset.adopted:
+        if any(rule.adopted for rule, _ in landing.parts):
             return f"its rule at {self._rse} was there before this campaign"
         if any(record.adopted for record in files):
             return "it holds files that were in the lake before this campaign"

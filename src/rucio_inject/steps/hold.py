@@ -89,7 +89,10 @@ class HoldAtOrigin:
     ) -> None:
         now = self._journal.clock.now
         dids = [record.did for record in files]
-        self._journal.tell(RuleAsked(at=now(), dataset=did, request=request) for did in dids)
+        theirs = self._theirs(dids, request)
+        self._journal.tell(
+            RuleAsked(at=now(), dataset=did, request=request) for did in dids if did not in theirs
+        )
         rules = self._catalogue.hold(dids, self._rse, self._account)
         views = {view.rule_id: view for view in self._catalogue.rules(dids, self._account)}
         there = self._catalogue.look_up(dids)
@@ -100,12 +103,24 @@ class HoldAtOrigin:
             # Half an answer may pass for a whole one.
             if (view is not None and view.state is RuleState.OK) or self.is_there(there.get(did)):
                 made = RuleMade(
-                    at=now(), dataset=did, rule_id=rule_id, request=request, adopted=False
+                    at=now(),
+                    dataset=did,
+                    rule_id=rule_id,
+                    request=request,
+                    adopted=did in theirs,
                 )
                 facts += [made, *self._kept(record, view, why[did])]
             else:
                 facts.append(self._too_late(did, rule_id, request))
         self._journal.tell(facts)
+
+    def _theirs(self, dids: Sequence[DID], request: RuleRequest) -> frozenset[DID]:
+        """Files that have such a rule of the account already, which is none of ours."""
+        wanted = (request.rse_expression, request.copies)
+        views = self._catalogue.rules(dids, self._account)
+        live = {view.did for view in views if (view.rse_expression, view.copies) == wanted}
+        asked_for = self._journal.ledger.asked_for
+        return frozenset(did for did in live if not asked_for(did, request.rse_expression))
 
     def _kept(self, record: FileRecord, view: RuleView | None, why: str) -> Iterator[Fact]:
         now = self._journal.clock.now()

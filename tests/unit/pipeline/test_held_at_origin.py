@@ -318,6 +318,21 @@ def test_nothing_is_asked_for_while_all_is_as_it_was(
     assert origin_rules(let_go) == []
 
 
+def test_a_rule_that_somebody_made_for_it_is_not_ours_to_end(let_go: World) -> None:
+    """As the hint says, where Rucio had refused us one."""
+    lose(let_go)
+    theirs = let_go.lake.rules["theirs"] = LakeRule(BAD, RuleRequest(ORIGIN), "magic")
+    evaluate(let_go.lake, theirs)
+    let_go.run()
+    assert_held(let_go, BAD)
+    let_go.lake.heal("PIC-DCACHE")
+    for _ in range(2):
+        outcome = freed(let_go)
+    assert outcome.staying == {FIRST: f"its rule at {ORIGIN} was there before this campaign"}
+    assert at_origin(let_go) == [BAD.name]
+    assert theirs.expires_at is None
+
+
 def test_a_file_that_was_held_is_kept_where_others_hold_it(let_go: World) -> None:
     """As with a dataset's rule, that is told."""
     lose(let_go)
