@@ -29,7 +29,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 quick: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --dist loadgroup tests/unit tests/contract tests/property
+	$(BIN)/pytest -q -n auto --dist worksteal tests/unit tests/contract tests/property
 
 faults: $(VENV)/.dev  ## kill, cut off and starve runs on a real lake, and prove that nothing is lost
 	$(BIN)/python -m tests.faults $(FAULTS)

@@ -10,9 +10,6 @@ import pytest
 
 import rucio_inject
 
-# On one worker, so that the code is parsed once.
-pytestmark = pytest.mark.xdist_group("code")
-
 ROOT = Path(rucio_inject.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Calls that run text, or make objects out of bytes.
@@ -32,6 +29,12 @@ def calls(path: Path) -> tuple[ast.Call, ...]:
     """Every call in a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+@cache
+def name_of(node: ast.Call) -> str:
+    """What is called, as it is written."""
+    return ast.unparse(node.func)
 
 
 def told(path: Path, node: ast.AST) -> str:
@@ -61,10 +64,10 @@ def test_tls_is_verified_everywhere() -> None:
 
 def test_no_text_is_run_and_no_object_is_loaded() -> None:
     odd = [
-        f"{told(path, node)} {ast.unparse(node.func)}"
+        f"{told(path, node)} {name_of(node)}"
         for path in FILES
         for node in calls(path)
-        if ast.unparse(node.func) in RUNS_TEXT
+        if name_of(node) in RUNS_TEXT
     ]
     assert odd == []
 
@@ -86,7 +89,7 @@ def test_yaml_is_read_without_objects() -> None:
         ast.unparse(keyword.value)
         for path in FILES
         for node in calls(path)
-        if ast.unparse(node.func) == "YAML"
+        if name_of(node) == "YAML"
         for keyword in node.keywords
         if keyword.arg == "typ"
     ]
@@ -101,7 +104,7 @@ def test_weak_digests_protect_nothing(word: str) -> None:
         told(path, node)
         for path in FILES
         for node in calls(path)
-        if ast.unparse(node.func) == f"hashlib.{word}"
+        if name_of(node) == f"hashlib.{word}"
         and not any(keyword.arg == "usedforsecurity" for keyword in node.keywords)
     ]
     assert odd == []
