@@ -48,6 +48,7 @@ install: $(VENV)/.demo  ## install the command rucio-inject into .venv
 
 clean:  ## remove the virtual environment, caches and what demos left
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/install 'lake,science,service,web'
