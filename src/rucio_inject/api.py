@@ -23,7 +23,7 @@ from rucio_inject.looking import (
     looked_through,
 )
 from rucio_inject.monitor.figure import draw_figure_1
-from rucio_inject.monitor.series import Series
+from rucio_inject.monitor.series import Listings, Series
 from rucio_inject.outcome import Outcome
 from rucio_inject.plan import Plan
 from rucio_inject.ports import FactSink, Ledger, Source
@@ -80,15 +80,18 @@ class Injector:
         *,
         new_cycle: bool = False,
         looks: Looks | None = None,
+        listings: Listings | None = None,
     ) -> None:
         """`onlookers` are shown every fact after the ledger has it. `new_cycle`: if the last cycle
         has ended, make the mock files of another one. Other sources have one cycle only. `looks`:
-        a watch asks for several runs, and this is one of them."""
+        a watch asks for several runs, and this is one of them; `listings`: what is known from
+        earlier ones of how long it takes to list storages."""
         self._campaign = campaign
         self._new_cycle = new_cycle
         self._ledger = ledger
         self._journal = Journal(ledger, onlookers, ports.clock)
         self._looks = looks or Looks(ports.clock)
+        self._listings = listings or Listings()
         self._hasty_ports = ports
         self._ports = patient_ports(ports, campaign, self._journal.mention)
         another = new_cycle and ledger.cycle_ended and campaign.source.kind == "mock"
@@ -231,7 +234,12 @@ class Injector:
         ).pipeline()
         # Counts that fail are left out: nobody waits for them.
         sampler = make_sampler(
-            self._campaign, self._hasty_ports, self.folders, lake, self._journal.mention
+            self._campaign,
+            self._hasty_ports,
+            self.folders,
+            lake,
+            self._journal.mention,
+            self._listings,
         )
         try:
             with sampler, self._looks.look():

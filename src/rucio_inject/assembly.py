@@ -12,7 +12,7 @@ from rucio_inject.domain.facts import Fact
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import Folders, Ports
 from rucio_inject.looking import SOURCE_READS, looked_through
-from rucio_inject.monitor.series import Sampler, Series
+from rucio_inject.monitor.series import Listings, Sampler, Series
 from rucio_inject.pipeline import Pipeline, Steps
 from rucio_inject.plan import Plan
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
@@ -306,14 +306,19 @@ def make_sampler(
     folders: Folders,
     lake: Lake,
     mention: Callable[[Fact], None],
+    listings: Listings | None = None,
 ) -> Sampler:
-    """What counts the campaign's RSEs while it runs; `mention` is shown each count."""
+    """What counts the campaign's RSEs while it runs; `mention` is shown each count; `listings` are
+    known from earlier looks."""
+    listed = campaign.monitor.storage
     return Sampler(
         ports.catalogue,
-        ports.storage,
+        None if listed == "off" else ports.storage,
         ports.clock,
         rses=lake.all_rses(),
         interval=campaign.monitor.interval,
         series=Series(folders.series),
+        scope=campaign.scope if listed == "scope" else None,
+        listings=listings,
         mention=mention,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -146,6 +147,11 @@ class Monitor(Model):
     """Counting files and bytes on the RSEs while the campaign runs."""
 
     interval: Number = Field(default=2.0, ge=0.1, le=3600, description="seconds between counts")
+    storage: Literal["rse", "scope", "off"] = Field(
+        default="rse",
+        description="what is listed at each storage: all of it; what lies below the campaign's "
+        "scope; or nothing, where it holds millions of files of others",
+    )
     highlight: RSE | None = Field(default=None, description="the RSE that figure 1 is about")
 
 

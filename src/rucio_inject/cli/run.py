@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.injection import FileState
 from rucio_inject.factory import Ports, rucio_ports
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.monitor.series import Listings
 from rucio_inject.outcome import Outcome
 from rucio_inject.ports import Bell, Clock, FactSink, Ledger
 from rucio_inject.rucio.session import SignIn
@@ -74,6 +75,7 @@ class Job:
     around: Surroundings
     display: Display
     looks: Looks
+    listings: Listings = field(default_factory=Listings)
 
 
 @click.command(epilog="Example: rucio-inject run --output out campaigns/magic.yaml")
@@ -260,7 +262,13 @@ def _once(job: Job, *, new_cycle: bool, greet: bool) -> RunReport:
     progress, news = _progress(campaign, ledger, clock, display), News()
     onlookers: list[FactSink] = [progress, news, *job.around.onlookers]
     injector = Injector(
-        campaign, job.ports, ledger, onlookers, new_cycle=new_cycle, looks=job.looks
+        campaign,
+        job.ports,
+        ledger,
+        onlookers,
+        new_cycle=new_cycle,
+        looks=job.looks,
+        listings=job.listings,
     )
     lake = injector.prepare()
     if greet and not (display.quiet or display.json):

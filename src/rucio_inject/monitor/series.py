@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -26,6 +27,9 @@ _AT_END = 100 * LONGEST_LINE
 RECOVERY = 10
 # Seconds that a count under way is waited for when the work has ended by an exception.
 GRACE = 0.3
+# The same when it has ended well, the last count included: whoever listed for so long lists
+# millions of files.
+SLOW = 30.0
 
 
 class Series:
@@ -128,28 +132,60 @@ def _is_kept(
     return first and count.at >= since
 
 
+class Listings:
+    """How long it takes to list the storages, kept from one look of a watch to the next."""
+
+    def __init__(self) -> None:
+        self.took = 0.0
+        """Seconds of the last one that came to its end."""
+        self.rested_at = 0.0
+        """When the storages have had ten times as long to recover; of the clock that never runs
+        backwards."""
+        self.under_way = False
+        """Also one that an earlier look did not wait for."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether nobody waits for another one."""
+        return self.took > SLOW
+
+    @contextmanager
+    def one(self, clock: Clock) -> Iterator[None]:
+        """A listing."""
+        begun, self.under_way = clock.monotonic(), True
+        try:
+            yield
+        finally:
+            self.took, self.under_way = clock.monotonic() - begun, False
+            self.rested_at = clock.monotonic() + RECOVERY * self.took
+
+
 class Sampler:
     """Counts RSEs in a thread of its own while a campaign runs.
 
     A context manager: it counts once when it begins and once more when it ends; a block that ends
-    by an exception is left at once. A witness that cannot be asked is told as None; the campaign is
-    not disturbed by it. `failure` is why counting stopped early: an OSError when the series cannot
-    be written, or else what nobody expected, which is raised when the block ends well.
+    by an exception is left at once, and none waits for a storage that is slow to be listed. A
+    witness that cannot be asked is told as None; the campaign is not disturbed by it. `failure` is
+    why counting stopped early: an OSError when the series cannot be written, or else what nobody
+    expected, which is raised when the block ends well.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
-        storage: Storage,
+        storage: Storage | None,
         clock: Clock,
         *,
         rses: Sequence[str],
         interval: float,
         series: Series,
+        scope: str | None = None,
+        listings: Listings | None = None,
         mention: Callable[[RSECounted], None] | None = None,
     ) -> None:
-        """`interval`: seconds between two counts, or more: see `pause`. `mention` is shown each
-        count."""
+        """`storage` None: only the catalogue is asked; `interval`: seconds between two counts, or
+        more: see `pause`; `scope`: of each storage only what lies below its place is counted;
+        `listings` are known from earlier looks. `mention` is shown each count."""
         self._mention = mention
         self._catalogue = catalogue
         self._storage = storage
@@ -157,9 +193,13 @@ class Sampler:
         self._rses = rses
         self._interval = interval
         self._series = series
-        self._took = 0.0
+        self._scope = scope
+        self._listings = listings or Listings()
         self.failure: BaseException | None = None
         self._ended = threading.Event()
+        self._hurried = False
+        self._left = False
+        self._telling = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def __enter__(self) -> Self:
@@ -168,49 +208,75 @@ class Sampler:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Count a last time, unless an exception is on its way."""
+        """See that it is counted a last time, unless an exception is on its way; of a storage that
+        is slow to be listed, by the catalogue alone."""
+        self._hurried = kind is not None
         self._ended.set()
-        if kind is not None:
-            # The thread may be in a listing that takes minutes; it does not hold up the process.
-            self._thread.join(GRACE)
+        # The thread may be in a listing that takes hours; it does not hold up the process.
+        self._thread.join(GRACE if self._hurried or self._listings.slow else SLOW)
+        with self._telling:
+            # What it counts from now on nobody is told.
+            self._left = True
+        if self._hurried:
             return
-        self._thread.join()
-        if self.failure is None:
-            self._append()
-        elif not isinstance(self.failure, OSError):
+        if self._thread.is_alive():
+            self._tell(self.count(storages=False))
+        if self.failure is not None and not isinstance(self.failure, OSError):
             raise self.failure
 
     @property
     def pause(self) -> float:
         """Seconds until the next count. A storage that takes long to be listed is given ten times
         as long to recover."""
-        return max(self._interval, RECOVERY * self._took)
+        return max(self._interval, RECOVERY * self._listings.took)
 
-    def count(self) -> list[RSECounted]:
-        """Count every RSE now."""
-        begun = self._clock.monotonic()
-        counts = [
-            RSECounted(
-                at=self._clock.now(),
-                rse=rse,
-                catalogue=_asked(self._catalogue.usage, rse),
-                storage=_asked(self._storage.count, rse),
-            )
-            for rse in self._rses
-        ]
-        self._took = self._clock.monotonic() - begun
-        return counts
+    def count(self, *, storages: bool = True) -> list[RSECounted]:
+        """Count every RSE now; its storage, too, unless one is being listed still."""
+        storage = self._storage if storages and not self._listings.under_way else None
+        if storage is None:
+            return [self._counted(rse, None) for rse in self._rses]
+        with self._listings.one(self._clock):
+            return [self._counted(rse, storage) for rse in self._rses]
+
+    def _counted(self, rse: str, storage: Storage | None) -> RSECounted:
+        return RSECounted(
+            at=self._clock.now(),
+            rse=rse,
+            catalogue=_asked(self._catalogue.usage, rse),
+            storage=None if storage is None else _asked(partial(self._stored, storage), rse),
+        )
+
+    def _stored(self, storage: Storage, rse: str) -> Usage | None:
+        if self._scope is None:
+            return storage.count(rse)
+        listing = storage.listing(rse, self._scope)
+        if listing is None:
+            return None
+        files = size = 0
+        for file in listing:
+            files += 1
+            size += file.size or 0
+        return Usage(files, size)
 
     def _run(self) -> None:
         try:
-            self._append()
-            while self.failure is None and not self._ended.wait(self.pause):
+            rest = self._listings.rested_at - self._clock.monotonic()
+            ended = rest > 0 and self._ended.wait(rest)
+            while self.failure is None and not ended:
                 self._append()
+                ended = self._ended.wait(self.pause)
+            if self.failure is None and not self._hurried:
+                self._append(storages=not self._listings.slow)
         except BaseException as error:  # noqa: BLE001 -- a thread's would be lost; raised at the end
             self.failure = error
 
-    def _append(self) -> None:
-        counts = self.count()
+    def _append(self, *, storages: bool = True) -> None:
+        counts = self.count(storages=storages)
+        with self._telling:
+            if not self._left:
+                self._tell(counts)
+
+    def _tell(self, counts: Sequence[RSECounted]) -> None:
         try:
             self._series.append(counts)
         except OSError as error:

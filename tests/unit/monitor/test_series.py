@@ -6,15 +6,19 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
-from rucio_inject.monitor.series import Sampler, Series
+from rucio_inject.monitor import series
+from rucio_inject.monitor.series import RECOVERY, SLOW, Listings, Sampler, Series
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
+from rucio_inject.testing.memory_daemons import pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
 from rucio_inject.testing.memory_storage import MemoryStorage
 
@@ -80,7 +84,9 @@ class TestSampler:
     def lake(self) -> MemoryLake:
         return MemoryLake(FakeClock())
 
-    def sampler(self, lake: MemoryLake, path: Path, interval: float = 3600) -> Sampler:
+    def sampler(
+        self, lake: MemoryLake, path: Path, interval: float = 3600, **options: Any
+    ) -> Sampler:
         return Sampler(
             MemoryCatalogue(lake),
             MemoryStorage(lake),
@@ -88,6 +94,7 @@ class TestSampler:
             rses=["PIC-INJECT", "LAPP-FAST"],
             interval=interval,
             series=Series(path),
+            **options,
         )
 
     def test_first_and_last(self, lake: MemoryLake, tmp_path: Path) -> None:
@@ -195,3 +202,83 @@ class TestSampler:
         monkeypatch.setattr(MemoryStorage, "count", count)
         sampler.count()
         assert sampler.pause == 400
+
+    def test_only_what_lies_below_a_scope(self, lake: MemoryLake, tmp_path: Path) -> None:
+        for rse in ("PIC-INJECT", "LAPP-FAST"):
+            for scope in ("MAGIC", "others"):
+                lake.rses[rse].bytes[pfn_of(rse, DID(scope, "a.root"))] = b"1234"
+        lake.unlistable.add("LAPP-FAST")
+        first, second = self.sampler(lake, tmp_path / "c", scope="MAGIC").count()
+        assert (first.storage, second.storage) == (Usage(1, 4), None)
+
+    def test_no_storage_is_listed(self, lake: MemoryLake, tmp_path: Path) -> None:
+        sampler = Sampler(
+            MemoryCatalogue(lake),
+            None,
+            lake.clock,
+            rses=["PIC-INJECT"],
+            interval=3600,
+            series=Series(tmp_path / "c"),
+        )
+        with sampler:
+            pass
+        assert {(c.catalogue, c.storage) for c in Series(tmp_path / "c").read()} == {
+            (Usage(0, 0), None)
+        }
+
+    def test_a_storage_that_is_slow_is_not_listed_once_more_at_the_end(
+        self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listed: list[str] = []
+
+        def count(self: MemoryStorage, rse: str) -> Usage:
+            del self
+            listed.append(rse)
+            lake.clock.advance(SLOW)
+            return Usage(7, 7)
+
+        monkeypatch.setattr(MemoryStorage, "count", count)
+        listings = Listings()
+        with self.sampler(lake, tmp_path / "c", listings=listings):
+            while len(Series(tmp_path / "c").read()) < 2:
+                sleep(0.01)
+        counts = Series(tmp_path / "c").read()
+        assert [count.storage for count in counts] == [Usage(7, 7)] * 2 + [None] * 2
+        assert {count.catalogue for count in counts} == {Usage(0, 0)}
+        # Nor at once in the next look of a watch.
+        with self.sampler(lake, tmp_path / "next", listings=listings):
+            pass
+        assert [count.storage for count in Series(tmp_path / "next").read()] == [None] * 2
+        assert len(listed) == 2
+        lake.clock.advance(RECOVERY * listings.took)
+        with self.sampler(lake, tmp_path / "later", listings=listings):
+            while len(listed) < 4:
+                sleep(0.01)
+
+    def test_a_listing_that_takes_hours_holds_up_no_look(
+        self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+        listed: list[str] = []
+
+        def count(self: MemoryStorage, rse: str) -> Usage:
+            del self
+            listed.append(rse)
+            begun.set()
+            assert go_on.wait(300)
+            return Usage(7, 7)
+
+        monkeypatch.setattr(MemoryStorage, "count", count)
+        monkeypatch.setattr(series, "SLOW", 0.01)
+        listings = Listings()
+        with self.sampler(lake, tmp_path / "c", listings=listings) as first:
+            assert begun.wait(300)
+        # It is not begun anew as long as it goes on, and is heard of no more.
+        with self.sampler(lake, tmp_path / "c", listings=listings):
+            while len(Series(tmp_path / "c").read()) < 4:
+                sleep(0.01)
+        assert listed == ["PIC-INJECT"]
+        go_on.set()
+        first._thread.join(300)
+        assert {count.storage for count in Series(tmp_path / "c").read()} == {None}
+        assert not listings.under_way

@@ -21,6 +21,7 @@ from rucio_inject.domain.injection import FileState, SourceCopy
 from rucio_inject.domain.rule import RuleState
 from rucio_inject.ledger.export import write_seed
 from rucio_inject.ledger.seed_json import by_dataset
+from rucio_inject.monitor.series import Series
 from rucio_inject.ports import NewFile
 from rucio_inject.testing.contracts.world import measured
 
@@ -70,6 +71,18 @@ def test_the_same_again_changes_nothing(world: World) -> None:
     assert world.lake.registrations == calls
     told = world.witnesses[-1].facts
     assert [fact for fact in told if not isinstance(fact, f.RSECounted)] == []
+
+
+@pytest.mark.parametrize(("listed", "files"), [("rse", 1), ("scope", 0), ("off", None)])
+def test_as_much_of_a_storage_is_listed_as_the_campaign_says(
+    world: World, listed: str, files: int | None
+) -> None:
+    register(world, DID("others", "a.root"), b"not ours", rse="PIC-DCACHE")
+    world.changes["monitor"] = {"interval": 3600, "storage": listed}
+    world.run()
+    last = {count.rse: count for count in Series(world.folder / "out" / "counts.jsonl").read()}
+    stored = last["PIC-DCACHE"].storage
+    assert (stored.files if stored else None) == files
 
 
 def test_a_new_cycle_has_new_files(world: World) -> None:
