@@ -15,6 +15,7 @@ from rucio_inject.domain.errors import (
     NameRefused,
     SignInFailed,
     SourceMismatch,
+    SourceUnavailable,
     StorageUnavailable,
     UsageError,
 )
@@ -53,6 +54,7 @@ _OF_ERRORS: tuple[tuple[type[InjectError], ExitCode], ...] = (
     (SignInFailed, ExitCode.SIGN_IN),
     (CatalogueUnavailable, ExitCode.LATER),
     (StorageUnavailable, ExitCode.LATER),
+    (SourceUnavailable, ExitCode.LATER),
     (DeadlinePassed, ExitCode.LATER),
     (DiskFull, ExitCode.LATER),
     (LedgerUnavailable, ExitCode.LATER),

@@ -4,6 +4,7 @@
     ├── UsageError                 the request itself is wrong
     │   ├── CampaignInvalid        … because of the campaign file
     │   └── NothingToInject        … because its source offers no file
+    ├── SourceUnavailable          what names the source's files is away: worth trying again
     ├── Interrupted                somebody asked us to stop
     ├── DeadlinePassed             the lake did not do it in time
     ├── LedgerError                the record on disk cannot be read, written or trusted
@@ -82,6 +83,12 @@ class NothingToInject(UsageError):
     """The source can be looked into and has nothing that we were asked to take."""
 
     code = "nothing-to-inject"
+
+
+class SourceUnavailable(InjectError):
+    """What names the source's files, as a site's database, cannot answer now."""
+
+    code = "source-unavailable"
 
 
 class Interrupted(InjectError):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from rucio_inject.campaign.databases import REFUSALS
 from rucio_inject.domain.errors import LedgerError, LedgerUnavailable
 
 KEEP = "nothing was touched; restore the ledger from a copy, or name another one"
@@ -44,14 +45,6 @@ _POSTGRESQL = {
     ),
     "25006": ("takes no writes", "the server is read-only: name the one that takes writes"),
 }
-# The driver gives no code for a connection that the server refused, but the server's words.
-_REFUSALS = (
-    ("authentication", "28"),
-    ("password", "28"),
-    ("pg_hba.conf", "28"),
-    ('FATAL:  role "', "28"),
-    ('FATAL:  database "', "3D"),
-)
 _AWAY = ("cannot be reached", "see that the server runs, then run the same command again")
 # What to do about what may be otherwise when the same command is given again.
 _LATER = frozenset({AGAIN, WAIT, ROOM, _AWAY[1]})
@@ -117,7 +110,7 @@ def _of_postgresql(error: DBAPIError) -> tuple[str, str]:
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         said = str(error.orig)
-        return next((_POSTGRESQL[code] for word, code in _REFUSALS if word in said), _AWAY)
+        return next((_POSTGRESQL[code] for word, code in REFUSALS if word in said), _AWAY)
     if error.connection_invalidated or state[:2] in {"08", "57"}:
         return _AWAY
     known = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])

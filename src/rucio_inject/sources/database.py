@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
-from rucio_inject.campaign.databases import with_driver
+from rucio_inject.campaign.databases import REFUSALS, with_driver
 from rucio_inject.domain.checksum import Announced
-from rucio_inject.domain.errors import UsageError
+from rucio_inject.domain.errors import SourceUnavailable, UsageError
 from rucio_inject.sources.named import Chosen
 
 # Columns that say what a file is; all others are its metadata.
 _KNOWN = ("path", "size", "md5", "adler32")
+# Classes of PostgreSQL's SQLSTATE: no connection, no room, and somebody stops the server or us.
+_PASSING = frozenset({"08", "53", "57"})
 # Rows that are fetched at once.
 _ROWS = 1000
 
@@ -39,7 +48,8 @@ def from_query(
     """The rows of a query, which must have a column `path`.
 
     Values reach the database as bound parameters, never as a part of the query. Whatever the query
-    does besides is rolled back. UsageError, without a password, if the database refuses.
+    does besides is rolled back. UsageError, without a password, if the database refuses;
+    SourceUnavailable if it cannot answer now.
     """
 
     def rows() -> Iterator[Chosen]:
@@ -103,13 +113,32 @@ def _chosen(row: Mapping[Any, Any]) -> Chosen:
     return Chosen(path, announced if known else None, metadata)
 
 
-def _refused(url: URL, error: SQLAlchemyError) -> UsageError:
+def _is_away(error: SQLAlchemyError) -> bool:
+    """Whether the same query may be answered later."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return error.connection_invalidated or state[:2] in _PASSING
+    refused = any(words in str(error.orig) for words, _ in REFUSALS)
+    return isinstance(error, OperationalError) and not refused
+
+
+def _refused(url: URL, error: SQLAlchemyError) -> UsageError | SourceUnavailable:
     # Only the driver's own words: SQLAlchemy adds the query, and a link to its documentation.
     told = str(getattr(error, "orig", None) or error).strip().splitlines()
     reason = told[0] if told else type(error).__name__
     if url.password:
         reason = reason.replace(str(url.password), "***")
+    database = f"the database {url.render_as_string(hide_password=True)}"
+    if _is_away(error):
+        return SourceUnavailable(
+            f"{database} cannot answer now: {reason}",
+            hint="is it up? then run the same command again; if it never was, check source.url",
+        )
     return UsageError(
-        f"the database {url.render_as_string(hide_password=True)} refuses source.query: {reason}",
+        f"{database} refuses source.query: {reason}",
         hint="check source.url, source.query and source.parameters of the campaign",
     )

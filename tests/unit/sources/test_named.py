@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from rucio_inject.campaign.secret import read_secret
+from rucio_inject.cli.exit_codes import ExitCode, of_error
 from rucio_inject.domain.checksum import Announced
-from rucio_inject.domain.errors import SourceUnreadable, UsageError
+from rucio_inject.domain.errors import (
+    InjectError,
+    SourceUnavailable,
+    SourceUnreadable,
+    UsageError,
+)
+from rucio_inject.lake.postgres import ROLE
 from rucio_inject.ports import LeftOut, SourceFile
 from rucio_inject.sources.database import database_url, from_query
-from rucio_inject.sources.named import NamedSource, from_list
+from rucio_inject.sources.named import Chosen, NamedSource, from_list
+
+if TYPE_CHECKING:
+    from tests.ledger_databases import Server
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -130,12 +145,13 @@ class TestDatabase:
     def test_postgresql_is_spoken_to_by_the_driver_that_is_installed(self, kind: str) -> None:
         url = database_url(f"{kind}://magic@127.0.0.1:1/runs", None)
         assert url.drivername == "postgresql+psycopg"
-        with pytest.raises(UsageError, match=r"refuses source\.query"):
+        with pytest.raises(SourceUnavailable, match="cannot answer now") as away:
             list(from_query(url, "SELECT 1 AS path", {})())
+        assert of_error(away.value) is ExitCode.LATER
 
     def test_no_password_is_shown(self) -> None:
         url = database_url("postgresql+psycopg://magic@127.0.0.1:1/runs", "s3cret word")
-        with pytest.raises(UsageError) as refused:
+        with pytest.raises(SourceUnavailable) as refused:
             list(from_query(url, "SELECT 1 AS path", {})())
         told = f"{refused.value.message} {refused.value.hint} {refused.value!r} {url}"
         assert "s3cret" not in told
@@ -148,6 +164,53 @@ class TestDatabase:
         with pytest.raises(UsageError) as refused:
             list(from_query(database_url(url, None), "SELECT 1", {})())
         assert "s3cret" not in f"{refused.value.message}{refused.value.hint}"
+
+
+class TestPostgresql:
+    """What a server says: what passes, and what is a mistake."""
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            *((code, SourceUnavailable) for code in ("08006", "53300", "53200", "57014", "57P03")),
+            *((code, UsageError) for code in ("42P01", "42601", "22012", "28P01", "3D000")),
+        ],
+    )
+    def test_it_goes_by_the_code(
+        self, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[InjectError]
+    ) -> None:
+        said = psycopg.errors.lookup(code)("so it is")
+
+        def refuse(*_: object) -> Iterator[Chosen]:
+            raise DBAPIError.instance("SELECT 1", None, said, psycopg.Error)
+
+        monkeypatch.setattr("rucio_inject.sources.database._selected", refuse)
+        url = database_url("postgresql://magic@db/runs", None)
+        with pytest.raises(kind, match="so it is") as told:
+            list(from_query(url, "SELECT 1", {})())
+        assert type(told.value) is kind
+
+    @pytest.mark.xdist_group("ledger")
+    @pytest.mark.parametrize(
+        ("user", "database"), [("stranger", "postgres"), ("locked", "postgres"), ("", "nowhere")]
+    )
+    def test_it_does_not_let_us_in(
+        self, postgresql_server: Server, user: str, database: str
+    ) -> None:
+        url = postgresql_server.url(user or ROLE, database)
+        with pytest.raises(UsageError, match=r"refuses source\.query"):
+            list(from_query(database_url(url, None), "SELECT 1 AS path", {})())
+
+
+def test_a_file_that_is_in_use(tmp_path: Path) -> None:
+    place = tmp_path / "runs.db"
+    with contextlib.closing(sqlite3.connect(place)) as holder:
+        holder.execute("CREATE TABLE files (name TEXT)")
+        holder.commit()
+        holder.execute("BEGIN EXCLUSIVE")
+        url = database_url(f"sqlite:///{place}?timeout=0", None)
+        with pytest.raises(SourceUnavailable, match="locked"):
+            list(from_query(url, "SELECT name AS path FROM files", {})())
 
 
 class TestPasswordFile:
