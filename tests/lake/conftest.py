@@ -51,6 +51,16 @@ def running_lake(short_folder: Callable[[], Path]) -> Iterator[EmbeddedLake]:
     lake.reset()
 
 
+@pytest.fixture(scope="session")
+def fresh_lake(short_folder: Callable[[], Path]) -> Iterator[EmbeddedLake]:
+    """A lake that no campaign and no fault was played on: for tests of the lake itself, which have
+    it for their `running_lake`."""
+    lake = EmbeddedLake(short_folder() / "lake")
+    lake.start()
+    yield lake
+    lake.reset()
+
+
 @pytest.fixture
 def official_client(
     running_lake: EmbeddedLake, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,11 @@ from rucio_inject.lake.waiting import wait_until
 pytestmark = [pytest.mark.lake, pytest.mark.xdist_group("lakes")]
 
 
+@pytest.fixture
+def running_lake(fresh_lake: EmbeddedLake) -> EmbeddedLake:
+    return fresh_lake
+
+
 @pytest.fixture(scope="module")
 def other_lake(short_folder: Callable[[], Path]) -> Iterator[EmbeddedLake]:
     """A second lake, on the wheel's PostgreSQL; each test leaves it running."""

@@ -29,6 +29,11 @@ SCOPE = "MAGIC_PIC_BRUZZESE"
 RSES = {"PIC-INJECT", "PIC-DCACHE", "INFN-NA-DPM", "LAPP-FAST"}
 
 
+@pytest.fixture
+def running_lake(fresh_lake: EmbeddedLake) -> EmbeddedLake:
+    return fresh_lake
+
+
 def _eventually(condition: Any, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -19,6 +19,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 SLOW = {"the-end-of-a-parent-is-lost"}
 
 
+@pytest.fixture
+def running_lake(fresh_lake: EmbeddedLake) -> EmbeddedLake:
+    return fresh_lake
+
+
 def _told() -> list[str]:
     """The bugs that the page has a heading for."""
     return re.findall(r"^## ([a-z-]+)$", (DOCS / "rucio-bugs.md").read_text(), re.MULTILINE)
