@@ -9,11 +9,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 import pytest
 
-PLACE = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path("/tmp")
+MEMORY = Path("/dev/shm")
+# A container may have 64 MB of it, and each of some workers has a PostgreSQL there.
+ROOM = 2 << 30
+
+
+def _place() -> Path:
+    has_room = os.access(MEMORY, os.W_OK) and disk_usage(MEMORY).free >= ROOM
+    return MEMORY if has_room else Path("/tmp")
+
+
+PLACE = _place()
 
 
 @contextmanager
