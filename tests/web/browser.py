@@ -95,4 +95,4 @@ def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     )
     yield visited
     context.close()
-    assert visited.problems == []
+    assert visited.problems == [], visited.problems

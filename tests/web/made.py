@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 from rucio_inject.clock import SystemClock
 from rucio_inject.ledger.sql_ledger import SqlLedger
@@ -62,6 +63,9 @@ def shown(
     chosen = replace(listening or Listening(), port=0, token_file=token)
     system = SystemClock()
     with (
+        # A ledger that is slow because the machine is busy is none that never answers.
+        patch("rucio_inject.web.site.PATIENCE", 300.0),
+        patch("rucio_inject.readings.ledger_board.PATIENCE", 300.0),
         LedgerBoard(posted, system) as board,
         PageServer(board, chosen, clock or system) as page,
     ):

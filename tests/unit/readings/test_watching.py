@@ -129,6 +129,7 @@ class TestBoard:
 
         with LedgerBoard([posted], SystemClock()) as board:
             cancel = board.subscribe(listen)
+            assert board._begun[NAME].wait(300)
             record(posted.ledger, [Scene(files=2)])
             assert first.wait(300)
             cancel()
@@ -145,6 +146,7 @@ class TestBoard:
             away = Posted("away", place, posted.series.with_name("none"))
             with LedgerBoard([away, posted], SystemClock()) as board:
                 board.subscribe(lambda name, _: told.set() if name == NAME else None)
+                assert board._begun[NAME].wait(300)
                 record(posted.ledger, [Scene(files=2)])
                 assert told.wait(300)
                 assert board.health().ok
