@@ -16,7 +16,6 @@ from rucio_inject.domain.errors import (
     ChecksumMismatch,
     InjectError,
     PlaceTaken,
-    ReplicaMissing,
     StorageRefused,
 )
 from rucio_inject.ports import Clock, Storage, Stored
@@ -88,29 +87,23 @@ class Probe:
         removed = 0
         pfn = storage.taken(rse, self._did)
         if pfn is not None:
-            self._remove(storage, rse, pfn)
+            storage.remove(rse, pfn)
             removed += 1
         listing = storage.listing(rse, self._did.scope) if whole else None
         for file in listing if listing is not None else ():
             name = file.pfn.rpartition("/")[2]
             old = file.modified is not None and self._clock.now() - file.modified > OLD
             if name.startswith(self._did.name) or (old and name.startswith(PREFIX)):
-                self._remove(storage, rse, file.pfn)
+                storage.remove(rse, file.pfn)
                 removed += 1
         return removed
-
-    def _remove(self, storage: Storage, rse: str, pfn: str) -> None:
-        try:
-            storage.remove(rse, pfn)
-        except ReplicaMissing:
-            return  # another doctor was quicker
 
     def _tried(self, route: Route, rse: str) -> Finding:
         content, storage = self._work / PREFIX, route.storage
         content.write_bytes(f"{self._did} {self._clock.now().isoformat()}\n".encode())
         with ExitStack() as undo:
             stored = storage.put(rse, content, self._did)
-            undo.callback(self._remove, storage, rse, stored.pfn)
+            undo.callback(storage.remove, rse, stored.pfn)
             self._compare(storage, rse, stored)
         if storage.exists(rse, stored.pfn):
             raise StorageRefused(f"{stored.pfn} is still there after it was removed")

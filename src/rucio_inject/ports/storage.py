@@ -104,7 +104,8 @@ class Storage(Protocol):
         ...
 
     def remove(self, rse: str, pfn: str) -> None:
-        """Remove a file that is no replica in the catalogue. ReplicaMissing if it is not there."""
+        """Remove a file that is no replica in the catalogue. One that is not there is removed: an
+        earlier call may have done it, whose answer was lost."""
         ...
 
     def count(self, rse: str) -> Usage | None:

@@ -309,8 +309,10 @@ class RucioStorage:
         """See the port."""
         doing = f"cannot remove {pfn} at {rse}"
         if not self.exists(rse, pfn):
-            raise ReplicaMissing(f"{doing}: it is not there")
-        self._by(doing, rse, "delete", pfn, lambda access, name: access.delete(name))
+            return
+        # Somebody else may be quicker.
+        with suppress(ReplicaMissing):
+            self._by(doing, rse, "delete", pfn, lambda access, name: access.delete(name))
         # Rucio's posix protocol says nothing when it could not delete.
         if self.exists(rse, pfn):
             raise StorageRefused(f"{doing}: it is still there")

@@ -139,11 +139,9 @@ class MemoryStorage:
         doing = f"cannot remove {pfn} at {rse}"
         with self._lake.call("remove"):
             storage = self._reached(rse, doing)
-            if pfn not in storage.bytes:
-                raise ReplicaMissing(f"{doing}: it is not there")
-            if storage.refuses_deletion:
+            if pfn in storage.bytes and storage.refuses_deletion:
                 raise StorageRefused(f"{doing}: it is still there")
-            del storage.bytes[pfn]
+            storage.bytes.pop(pfn, None)
 
     def count(self, rse: str) -> Usage | None:
         """See the port. Not a call that a crash counts: a thread of its own makes it."""
