@@ -246,9 +246,15 @@ class MakeRepairs:
             return False
 
     def _mark_bad(self, findings: Sequence[Finding]) -> None:
-        reason = f"rucio-inject audit: {findings[0].kind}"
+        rse, reason = str(findings[0].rse), f"rucio-inject audit: {findings[0].kind}"
         dids = [_did(finding) for finding in findings]
-        self._world.catalogue.mark_bad(str(findings[0].rse), dids, reason)
+        # All of them were read before: of one the good replica may be gone since.
+        known = self._world.catalogue.look_up(dids)
+        for did in dids:
+            there = known[did].replicas if did in known else {}
+            if not any(replica.available for other, replica in there.items() if other != rse):
+                raise RepairRefused("no other replica is AVAILABLE any more: it may be the last")
+        self._world.catalogue.mark_bad(rse, dids, reason)
 
     def _check_remove(self, finding: Finding) -> None:
         did, rse, pfn = _did(finding), str(finding.rse), str(finding.pfn)
@@ -260,18 +266,23 @@ class MakeRepairs:
             if not is_our_partial(rse, record):
                 raise RepairRefused("the record has changed since")
             return
-        known = self._known(did)
         if record is None or record.measure is None or not is_our_rest(rse, record):
             raise RepairRefused("by the record it may be somebody else's")
+        self._refuse_replica(rse, did)
+        self._refuse_other_bytes(rse, pfn, record.measure)
+
+    def _refuse_replica(self, rse: str, did: DID) -> None:
+        known = self._known(did)
         if known is not None and rse in known.replicas:
             raise RepairRefused("it is a replica by now")
-        self._refuse_other_bytes(rse, pfn, record.measure)
 
     def _remove(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
-            rse, pfn = str(finding.rse), str(finding.pfn)
-            if self._world.storage.exists(rse, pfn):
-                self._world.storage.remove(rse, pfn)
+            did, rse, pfn = _did(finding), str(finding.rse), str(finding.pfn)
+            # All of them were read before: who injected the same bytes since has a replica there.
+            if self._world.storage.taken(rse, did) == pfn:
+                self._refuse_replica(rse, did)
+            self._world.storage.remove(rse, pfn)
 
 
 def _together(finding: Finding) -> tuple[str, str, str]:
@@ -284,6 +295,10 @@ def _each(
     """Do idempotent work for all at once; if it is refused, for each alone."""
     try:
         work(findings)
+    except RepairRefused as refusal:
+        if len(findings) == 1:
+            return [Repaired(finding, str(refusal)) for finding in findings]
+        return [outcome for finding in findings for outcome in _each([finding], work)]
     except REFUSALS as error:
         # Whoever may not do it may do it for none of them.
         if len(findings) == 1 or isinstance(error, NotPermitted):

@@ -21,7 +21,8 @@ from tests.unit.audit.bench import (
     unmounted,
 )
 
-from rucio_inject.audit.findings import Kind, Repair
+from rucio_inject.audit.findings import Finding, Kind, Repair, Repaired
+from rucio_inject.audit.repair import MakeRepairs
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.facts import FileSetBack, RepairAsked, RepairMade
 from rucio_inject.domain.injection import FileState
@@ -222,6 +223,23 @@ class TestNotMade:
         bench.fix()
         assert self.states(bench, CRAB)["PIC-DCACHE"] is ReplicaState.AVAILABLE
 
+    def test_nor_when_the_other_ones_go_while_it_is_looked_at(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.lake.lose(CRAB, "PIC-DCACHE")
+
+        def others_go(repairs: MakeRepairs, repair: Repair, finding: Finding) -> Repaired:
+            outcome = checked(repairs, repair, finding)
+            for rse, replica in bench.lake.files[CRAB].replicas.items():
+                if rse != "PIC-DCACHE":
+                    replica.state = ReplicaState.BAD
+            return outcome
+
+        checked = MakeRepairs._checked
+        monkeypatch.setattr(MakeRepairs, "_checked", others_go)
+        assert errors(bench) == ["no other replica is AVAILABLE any more: it may be the last"]
+        assert self.states(bench, CRAB)["PIC-DCACHE"] is ReplicaState.AVAILABLE
+
     def test_nor_while_another_one_is_bad_already(self, bench: Bench) -> None:
         bench.lake.lose(CRAB, "PIC-DCACHE")
         for rse in set(HOLDERS) - {"PIC-DCACHE"}:
@@ -287,6 +305,31 @@ class TestNotMade:
             list(bench.audit(ledger).fix(report))
         assert pfn_of("PIC-INJECT", OTHER_RUN) in bench.lake.rses["PIC-INJECT"].bytes
         assert pfn_of("PIC-INJECT", CRAB) not in bench.lake.rses["PIC-INJECT"].bytes
+
+    def test_a_left_over_that_becomes_a_replica_while_others_are_read(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left_behind(bench)
+        report = bench.report()
+        records = {record.did: record for record in bench.world.files()}
+        bench.lake.rses["PIC-INJECT"].refuses_deletion = False
+
+        def becomes_one(repairs: MakeRepairs, repair: Repair, finding: Finding) -> Repaired:
+            outcome = checked(repairs, repair, finding)
+            measure = records[CRAB].measure
+            if finding.did == CRAB and repair is Repair.REMOVE and measure is not None:
+                bench.world.catalogue.add_files("PIC-INJECT", [NewFile(CRAB, measure)])
+            return outcome
+
+        checked = MakeRepairs._checked
+        monkeypatch.setattr(MakeRepairs, "_checked", becomes_one)
+        with bench.world.ledger() as ledger:
+            outcomes = list(bench.audit(ledger).fix(report))
+        told = {outcome.finding.did: outcome.error for outcome in outcomes}
+        assert told[CRAB] == "it is a replica by now"
+        assert pfn_of("PIC-INJECT", CRAB) in bench.lake.rses["PIC-INJECT"].bytes
+        assert told[OTHER_RUN] is None
+        assert pfn_of("PIC-INJECT", OTHER_RUN) not in bench.lake.rses["PIC-INJECT"].bytes
 
     def test_a_left_over_whose_record_has_changed(self, bench: Bench) -> None:
         left_behind(bench)
