@@ -131,6 +131,18 @@ def test_other_content_is_never_replaced_unasked(root: Path, resumed: bool) -> N
     assert failure(root, resumed=resumed) == exists
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"), [(b"?" * len(CONTENT), "CHECKSUM MISMATCH"), (b"?", "sizes do not match")]
+)
+def test_a_resumed_copy_of_another_file_is_not_its_own_work(
+    root: Path, wrong: bytes, reason: str
+) -> None:
+    copy(root)
+    for path in (root / "source", root / "to" / "file"):
+        path.write_bytes(wrong)
+    assert reason in failure(root, resumed=True)
+
+
 def test_a_resumed_copy_recognises_its_own_work(root: Path) -> None:
     copy(root)
     first = (root / "to" / "file").stat().st_ino

@@ -85,9 +85,7 @@ class PosixCopier:
             with _blame(Side.DESTINATION):
                 os.close(out)
         measured = digest.measured()
-        if task.size is not None and measured.size != task.size:
-            text = f"User-defined and source file sizes do not match ({task.size} {measured.size})"
-            raise CopyFailed(Side.SOURCE, errno.EIO, text)
+        _refuse_size(task, measured.size)
         if written != measured.size:
             text = f"Source and destination file sizes do not match ({measured.size} {written})"
             raise CopyFailed(Side.DESTINATION, errno.EIO, text)
@@ -186,13 +184,23 @@ def _done_before(
     if task.resumed and stat.S_ISREG(there.st_mode) and there.st_size == reading.size:
         mine = _measure(reading, expected, control)
         with _open_source(destination, Side.DESTINATION) as written:
-            if _measure(written, expected, control) == mine:
-                return True
+            same = _measure(written, expected, control) == mine
+        if same:
+            # That it is the same as the source does not say that either is the file.
+            _refuse_size(task, mine.size)
+            _verify(task, destination, mine, expected, control)
+            return True
     raise CopyFailed(Side.DESTINATION, errno.EEXIST, EXISTS)
 
 
+def _refuse_size(task: Task, found: int) -> None:
+    if task.size is not None and found != task.size:
+        text = f"User-defined and source file sizes do not match ({task.size} {found})"
+        raise CopyFailed(Side.SOURCE, errno.EIO, text)
+
+
 def _verify(
-    task: Task, part: Path, read: Measured, expected: Expected, control: CopyControl
+    task: Task, copy: Path, read: Measured, expected: Expected, control: CopyControl
 ) -> None:
     """Compare what was read, and what was written, as the task asks."""
     known = expected.value
@@ -205,7 +213,7 @@ def _verify(
         )
     if not task.verify.at_target:
         return
-    with _open_source(part, Side.DESTINATION) as written:
+    with _open_source(copy, Side.DESTINATION) as written:
         found = _measure(written, expected, control).checksum
     against, wanted = ("source", read.checksum) if known is None else ("User-defined", known)
     if found != wanted:
