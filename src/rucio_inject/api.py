@@ -47,6 +47,8 @@ from rucio_inject.terms import ceiling, makes_files, placing, rule_requests, wat
 
 # The counts from just before the first file show where the curves begin.
 BEFORE = timedelta(seconds=5)
+# Counts of each RSE that figure 1 is drawn from: no more are seen on it.
+DRAWN = 2000
 MILESTONES = ("uploaded", "read back", "rules end", "gone")
 
 
@@ -248,10 +250,11 @@ class Injector:
             self.counting_failure = sampler.failure
 
     def counts(self) -> Sequence[RSECounted]:
-        """The counts of files and bytes taken while this cycle was worked on."""
+        """The counts of files and bytes taken while this cycle was worked on, as many as a figure
+        shows."""
         first = next(self._ledger.files(), None)
         since = (first.found_at if first else self._ports.clock.now()) - BEFORE
-        return Series(self.folders.series).read(since)
+        return Series(self.folders.series).read(since, most=DRAWN)
 
     def draw_figure_1(self, lake: Lake) -> Path | None:
         """Draw the counts in time, if there are any; needs the extra [science]."""

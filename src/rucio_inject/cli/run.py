@@ -248,6 +248,8 @@ def _watch(campaign: Campaign, sign_in: SignIn, display: Display, *, wait: int) 
                 if report.outcome.drain is not None:
                     return report.code
             around.look_ended(clock.now())
+            if job.looks.tidies():
+                around.tidy()
             greet = False
             try:
                 clock.wait(campaign.source.every)

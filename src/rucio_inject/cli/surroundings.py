@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.output import legible
 from rucio_inject.cli.run_record import RunRecord, recorded
 from rucio_inject.clock import PipeBell
-from rucio_inject.domain.errors import InjectError, LedgerUnavailable
+from rucio_inject.domain.errors import InjectError, Interrupted, LedgerError, LedgerUnavailable
 from rucio_inject.domain.facts import LookEnded
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ports import Bell, Clock, FactSink
@@ -37,11 +37,12 @@ class Ties:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """Given to a run: its onlookers, a bell that rings when Rucio tells something, if any, and
-    where it says how it came out."""
+    where it says how it came out. `tidy` lets go of what grows with every run or look."""
 
     onlookers: Sequence[FactSink]
     bell: Bell | None
     record: RunRecord
+    tidy: Callable[[], None]
 
     def look_ended(self, now: datetime) -> None:
         """Tell people how a look of a watch came out, as `record` has it: its run may go on for
@@ -55,8 +56,9 @@ class Surroundings:
 def surrounded(
     campaign: Campaign, ledger: SqlLedger, clock: Clock, ties: Ties
 ) -> Iterator[Surroundings]:
-    """All that is around a run which holds its ledger; old evidence goes when it has done what it
-    could."""
+    """All that is around a run which holds its ledger. What it left is tidied up, however it came
+    out, and old cycles go if it did all that it should; not if somebody stopped it, or the ledger
+    itself is at fault."""
     with ExitStack() as around:
         onlookers: list[FactSink] = [
             around.enter_context(
@@ -67,8 +69,18 @@ def surrounded(
             onlookers.append(FactLines(ties.facts))
         bell = _bell(campaign, ties, around)
         record = around.enter_context(recorded(ledger, clock, onlookers))
-        yield Surroundings(onlookers, bell, record)
-        _keep_to_retention(campaign, ledger, clock, record)
+
+        def tidy(*, cycles: bool = False) -> None:
+            _keep_to_retention(campaign, ledger, clock, cycles=cycles)
+
+        try:
+            yield Surroundings(onlookers, bell, record, tidy)
+        except (Interrupted, LedgerError):
+            raise
+        except InjectError:
+            tidy()
+            raise
+        tidy(cycles=record.code is ExitCode.DONE)
 
 
 def _bell(campaign: Campaign, ties: Ties, around: ExitStack) -> Bell | None:
@@ -88,15 +100,13 @@ def _bell(campaign: Campaign, ties: Ties, around: ExitStack) -> Bell | None:
 
 
 def _keep_to_retention(
-    campaign: Campaign, ledger: SqlLedger, clock: Clock, record: RunRecord
+    campaign: Campaign, ledger: SqlLedger, clock: Clock, *, cycles: bool
 ) -> None:
     """What could not be tidied up is told, and takes nothing away from how the run came out."""
-    if record.code is not ExitCode.DONE:
-        return
     try:
-        keep_to_retention(campaign, ledger, clock)
+        keep_to_retention(campaign, ledger, clock, cycles=cycles)
     except InjectError as error:
-        _complain(f"old cycles are kept: {error.message}")
+        _complain(f"old evidence is kept: {error.message}")
     except OSError as error:
         _complain(f"old counts are kept: {error.strerror or error}")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,12 +26,23 @@ _COUNT = TypeAdapter(RSECounted)
 LONGEST_LINE = 4096
 # All RSEs are counted together: of a hundred the last counts are in so many bytes.
 _AT_END = 100 * LONGEST_LINE
+# All counts begin so, as they are written here.
+_HEAD = re.compile(rb'\{"at":"([^"]+Z)","rse":("(?:[^"\\]|\\.)*")')
 RECOVERY = 10
 # Seconds that a count under way is waited for when the work has ended by an exception.
 GRACE = 0.3
 # The same when it has ended well, the last count included: whoever listed for so long lists
 # millions of files.
 SLOW = 30.0
+
+
+class _Line(NamedTuple):
+    """A line, and what it begins with: many are only looked at."""
+
+    number: int
+    text: bytes
+    at: datetime
+    rse: bytes
 
 
 class Series:
@@ -48,15 +61,15 @@ class Series:
 
     def thin(self, *, whole_since: datetime, since: datetime) -> None:
         """Leave of the counts before `whole_since` one a minute and RSE, and none from before
-        `since`. Not while somebody appends. OSError as the system raises it; nothing has changed
-        then."""
+        `since`. What is appended meanwhile may be lost. OSError as the system raises it; nothing
+        has changed then."""
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
             first = _moment(file.readline())
         if first is None or first >= whole_since:
             return
-        seen: set[tuple[str, str]] = set()
+        seen: dict[bytes, datetime] = {}
         with replacing(self._path) as part, self._path.open("rb") as old, part.open("wb") as new:
             for line in old:
                 if _is_kept(line, seen, whole_since, since):
@@ -70,25 +83,44 @@ class Series:
         if tail and not tail.endswith(b"\n"):
             file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
-    def read(self, since: datetime | None = None) -> list[RSECounted]:
-        """All counts since a moment; a last line that was cut off by a crash is left out.
+    def read(self, since: datetime | None = None, *, most: int | None = None) -> list[RSECounted]:
+        """All counts since a moment; a last line that was cut off by a crash is left out. `most`:
+        of each RSE about so many at most, evenly in time, and its last one. No more than what is
+        given is in memory.
 
-        LedgerError for any other line that is no count.
+        LedgerError for any other line that is no count; of lines from before only their beginning
+        is looked at.
         """
+        lines = self._since(since)
+        if most is not None:
+            lines = _spread(lines, max((count.at for count in self.last()), default=None), most)
+        counts = [self._count(line) for line in lines]
+        return counts if most is None else sorted(counts, key=attrgetter("at"))
+
+    def _since(self, since: datetime | None) -> Iterator[_Line]:
         if not self._path.exists():
-            return []
-        counts = []
-        lines = self._path.read_bytes().splitlines()
-        for number, line in enumerate(lines):
-            try:
-                counts.append(_COUNT.validate_json(line))
-            except ValidationError:
-                if number != len(lines) - 1:
-                    raise LedgerError(
-                        f"{self._path} is damaged in line {number + 1}: that is no count",
-                        hint="remove that line; nothing else rests on it",
-                    ) from None
-        return [count for count in counts if since is None or count.at >= since]
+            return
+        with self._path.open("rb") as file:
+            for number, text in enumerate(file, 1):
+                if not file.peek(1) and _moment(text) is None:
+                    return
+                head = _head(text)
+                if head is None:
+                    raise self._damaged(number)
+                if since is None or head[0] >= since:
+                    yield _Line(number, text, *head)
+
+    def _count(self, line: _Line) -> RSECounted:
+        try:
+            return _COUNT.validate_json(line.text)
+        except ValidationError:
+            raise self._damaged(line.number) from None
+
+    def _damaged(self, number: int) -> LedgerError:
+        return LedgerError(
+            f"{self._path} is damaged in line {number}: that is no count",
+            hint="remove that line; nothing else rests on it",
+        )
 
     def last(self) -> list[RSECounted]:
         """The last count of each RSE, as far as they are at the end of the file; nothing if it
@@ -116,20 +148,53 @@ def _moment(line: bytes) -> datetime | None:
         return None
 
 
-def _is_kept(
-    line: bytes, seen: set[tuple[str, str]], whole_since: datetime, since: datetime
-) -> bool:
+def _head(line: bytes) -> tuple[datetime, bytes] | None:
+    """When a count was taken, and of which RSE, without reading all of it; None if it does not
+    begin as a count."""
+    found = _HEAD.match(line)
+    if found is None:
+        return None
     try:
-        count = _COUNT.validate_json(line)
-    except ValidationError:
+        return datetime.fromisoformat(found[1].decode()), found[2]
+    except ValueError:
+        return None
+
+
+def _spread(lines: Iterator[_Line], end: datetime | None, most: int) -> Iterator[_Line]:
+    """Of each RSE the first line in each of `most` equal parts of the time until `end`; then the
+    last ones."""
+    step, begin = timedelta.resolution, None
+    seen: dict[bytes, int] = {}
+    left: dict[bytes, _Line] = {}
+    for line in lines:
+        if begin is None:
+            begin = line.at
+            step = max((end - begin) / most, step) if end is not None else step
+        part = (line.at - begin) // step
+        if seen.get(line.rse) == part:
+            left[line.rse] = line
+        else:
+            seen[line.rse] = part
+            left.pop(line.rse, None)
+            yield line
+    yield from left.values()
+
+
+def _is_kept(
+    line: bytes, seen: dict[bytes, datetime], whole_since: datetime, since: datetime
+) -> bool:
+    """`seen`: the minute of each RSE's last line."""
+    head = _head(line)
+    if head is None:
         # Damage is for whoever reads it.
         return True
-    if count.at >= whole_since:
+    at, rse = head
+    if at >= whole_since:
         return True
-    minute = (count.rse, f"{count.at:%Y-%m-%dT%H:%M}")
-    first = minute not in seen
-    seen.add(minute)
-    return first and count.at >= since
+    minute = at.replace(second=0, microsecond=0)
+    first = seen.get(rse) != minute
+    seen[rse] = minute
+    return first and at >= since
 
 
 class Listings:

@@ -25,15 +25,18 @@ _WHOLE = timedelta(days=2)
 _COUNTS_KEPT = timedelta(days=366)
 
 
-def keep_to_retention(campaign: Campaign, ledger: SqlLedger, clock: Clock) -> list[int]:
+def keep_to_retention(
+    campaign: Campaign, ledger: SqlLedger, clock: Clock, *, cycles: bool = True
+) -> list[int]:
     """Remove the evidence of cycles that is older than the campaign wants, each after its summary
-    is on disk; the numbers of those removed. Of very many some are left for the next time.
+    is on disk; the numbers of those removed. Of very many some are left for the next time. Without
+    `cycles` only what grows with every run, whatever came of it.
 
     LedgerUnavailable if a summary cannot be written: nothing is removed then. OSError if the counts
     cannot be thinned, which is done last.
     """
     removed = []
-    for summary in _to_go(campaign, ledger, clock):
+    for summary in _to_go(campaign, ledger, clock) if cycles else ():
         _keep_summary(campaign, summary)
         ledger.remove_cycle(summary.cycle)
         removed.append(summary.cycle)

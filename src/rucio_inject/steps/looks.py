@@ -47,6 +47,8 @@ Shown: TypeAlias = tuple[Announced | None, datetime | None, Seen | None]
 
 WHOLE_AGAIN = 3600.0
 """Seconds between two whole looks of a watch."""
+TIDY_AGAIN = 86_400.0
+"""Seconds after which a watch lets go of what grows with every look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,16 @@ class Looks:
         self.totals: Totals | None = None
         """All files in numbers, as the last look left them."""
         self._whole_at: float | None = None
+        self._tidied_at: float | None = None
         self._offered: dict[DID, tuple[Shown, bool]] = {}
         self._aside: dict[DID, _Aside] = {}
+
+    def tidies(self) -> bool:
+        """Whether a day has passed since this was so; and the first time."""
+        now = self._clock.monotonic()
+        due = self._tidied_at is None or now - self._tidied_at >= TIDY_AGAIN
+        self._tidied_at = now if due else self._tidied_at
+        return due
 
     @contextmanager
     def look(self) -> Iterator[None]:

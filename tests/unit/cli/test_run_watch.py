@@ -183,6 +183,20 @@ def test_another_outage_is_told_as_well(watched: Watched) -> None:
     assert result.stderr.count("no route to host") == 1
 
 
+def test_a_watch_tidies_up_once_a_day(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "TIDY_AGAIN", 3 * EVERY)
+    tidied: list[tuple[float, bool]] = []
+
+    def keep_to_retention(*_: Any, cycles: bool) -> None:
+        tidied.append((watched.clock.monotonic(), cycles))
+
+    monkeypatch.setattr(surroundings, "keep_to_retention", keep_to_retention)
+    watched.between = [lambda: None] * 7
+    assert watched.given("-q").exit_code == 0
+    times = [0, 3 * EVERY, 6 * EVERY, 7 * EVERY]
+    assert tidied == list(zip(times, [False, False, False, True], strict=True))
+
+
 def test_the_code_is_that_of_the_last_look(watched: Watched) -> None:
     watched.between = [lambda: setattr(watched.lake, "down", "connection refused")]
     assert watched.given().exit_code == 5

@@ -9,22 +9,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from rucio_inject.campaign.schema import Campaign
+from rucio_inject.cli import surroundings
 from rucio_inject.cli.exit_codes import ExitCode
 from rucio_inject.cli.own_ledger import own_ledger
 from rucio_inject.cli.surroundings import Ties, surrounded, told_if_refused
 from rucio_inject.domain import facts as f
-from rucio_inject.domain.errors import CatalogueUnavailable, LedgerUnavailable
+from rucio_inject.domain.errors import CatalogueUnavailable, Interrupted, LedgerUnavailable
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.factory import Folders
+from rucio_inject.ledger import retention
 from rucio_inject.ledger.sql_ledger import SqlLedger
+from rucio_inject.ledger.tables import events
 from rucio_inject.monitor.series import Series
 from rucio_inject.service.history import on_record
 from rucio_inject.testing.contracts.ledger import FILE, begun, found, life
@@ -205,6 +210,46 @@ def test_counts_that_cannot_be_thinned_are_told_and_fail_no_run(
     assert past.ended is not None
     assert past.ended.code == 0
     assert counts.read_bytes() == before
+
+
+@pytest.mark.parametrize("code", [ExitCode.DONE, ExitCode.FILES_FAILED, ExitCode.LATER])
+def test_what_grows_with_every_run_does_not_grow_for_ever(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, code: ExitCode
+) -> None:
+    monkeypatch.setattr(retention, "RUNS_KEPT", 6)
+    wanted = campaign(tmp_path, "http://127.0.0.1:1/", notify=None)
+    series = Series(Folders(wanted.output_folder).series)
+    for _ in range(9):
+        with (
+            suppress(CatalogueUnavailable),
+            opened(wanted, clock) as ledger,
+            surrounded(wanted, ledger, clock, Ties()) as around,
+        ):
+            count = RSECounted(at=clock.now(), rse="A", catalogue=None, storage=None)
+            series.append([count] * 100)
+            around.record.code, around.record.words = code, "as it is"
+            if code is ExitCode.LATER:
+                raise CatalogueUnavailable("Rucio is away")
+        clock.advance(86_400)
+    with opened(wanted, clock) as ledger, ledger._database.reading() as connection:
+        told = connection.execute(select(func.count()).select_from(events)).scalar_one()
+    # Those kept, and the end of the last run.
+    assert told == 7
+    # Of days before the last two one a minute.
+    assert len(series.read()) == 6 + 300
+
+
+def test_who_stops_a_run_waits_for_no_tidying(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surroundings, "keep_to_retention", pytest.fail)
+    wanted = campaign(tmp_path, "http://127.0.0.1:1/", notify=None)
+    with (
+        pytest.raises(Interrupted),
+        opened(wanted, clock) as ledger,
+        surrounded(wanted, ledger, clock, Ties()),
+    ):
+        raise Interrupted("as asked")
 
 
 def test_a_webhook_that_is_away_holds_up_nothing(

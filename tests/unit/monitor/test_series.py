@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,14 @@ from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import RSECounted
 from rucio_inject.domain.usage import Usage
 from rucio_inject.monitor import series
-from rucio_inject.monitor.series import RECOVERY, SLOW, Listings, Sampler, Series
+from rucio_inject.monitor.series import (
+    LONGEST_LINE,
+    RECOVERY,
+    SLOW,
+    Listings,
+    Sampler,
+    Series,
+)
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_daemons import pfn_of
@@ -27,6 +36,11 @@ COUNTS = [
     RSECounted(at=NOON + timedelta(seconds=n), rse="A", catalogue=Usage(n, 10 * n), storage=None)
     for n in range(3)
 ]
+
+
+def at(minute: int) -> datetime:
+    """So many minutes later."""
+    return NOON + timedelta(minutes=minute)
 
 
 @pytest.fixture
@@ -75,6 +89,74 @@ def test_damage_in_the_middle_is_not_passed_over(path: Path) -> None:
     path.write_bytes(lines[0] + b"{\n" + lines[2])
     with pytest.raises(LedgerError, match="damaged in line 2"):
         Series(path).read()
+
+
+class TestMuch:
+    """A watch counts for months: what is not asked for is not held."""
+
+    @pytest.fixture
+    def month(self, path: Path) -> Path:
+        """Counts of two RSEs, one every minute."""
+        Series(path).append(
+            [
+                RSECounted(at=at(minute), rse=rse, catalogue=Usage(minute, 1), storage=None)
+                for minute in range(1, 5000)
+                for rse in ("A", 'B "quoted"')
+            ]
+        )
+        return path
+
+    @pytest.fixture
+    def built(self, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+        """Lines that a count is made of."""
+        lines: list[bytes] = []
+        real = series._COUNT
+
+        def validate_json(line: bytes) -> RSECounted:
+            lines.append(line)
+            return real.validate_json(line)
+
+        monkeypatch.setattr(series, "_COUNT", SimpleNamespace(validate_json=validate_json))
+        return lines
+
+    def test_what_is_older_is_passed_over(self, month: Path, built: list[bytes]) -> None:
+        counts = Series(month).read(at(4990))
+        assert [count.at for count in counts] == [at(m) for m in range(4990, 5000) for _ in "AB"]
+        # And the last line, to see that it is whole.
+        assert len(built) == 21
+
+    def test_a_figure_is_given_as_many_as_it_shows(self, month: Path, built: list[bytes]) -> None:
+        counts = Series(month).read(most=100)
+        assert len(built) < 100 * LONGEST_LINE // 80 + 210, "beside those at the end of the file"
+        assert sorted(counts, key=lambda count: count.at) == counts
+        for rse in ("A", 'B "quoted"'):
+            mine = [count.at for count in counts if count.rse == rse]
+            assert 100 <= len(mine) <= 102
+            assert mine[-1] == at(4999)
+            gaps = [after - before for before, after in pairwise(mine)]
+            assert max(gaps) <= timedelta(minutes=51)
+        assert counts[0].at == NOON
+
+    def test_of_a_few_none_is_left_out(self, path: Path) -> None:
+        assert Series(path).read(most=100) == COUNTS
+        assert Series(path).read(most=1) == [COUNTS[0], COUNTS[2]]
+        assert Series(path).read(at(1), most=1) == []
+        later = RSECounted(at=at(3), rse="B", catalogue=None, storage=None)
+        Series(path).append([later])
+        assert Series(path).read(most=1) == [COUNTS[0], COUNTS[2], later], "the last of each"
+        assert Series(path.with_name("none")).read(most=1) == []
+
+    def test_damage_that_is_not_passed_over(self, month: Path) -> None:
+        with month.open("ab") as file:
+            file.write(b'{"at":"2026-03-01T12:00:00Z","rse":"A",\n{"at":"x","rse":"A"}\n')
+        Series(month).append(COUNTS[:1])
+        # Of the first it shows only when it was.
+        with pytest.raises(LedgerError, match="damaged in line 10003"):
+            Series(month).read(at(9999))
+        with pytest.raises(LedgerError, match="damaged in line 10002"):
+            Series(month).read(most=2)
+        with pytest.raises(LedgerError, match="damaged in line 10002"):
+            Series(month).read()
 
 
 class TestSampler:
