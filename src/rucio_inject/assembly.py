@@ -44,6 +44,7 @@ from rucio_inject.steps.watch import Watch
 from rucio_inject.supply import make_source
 from rucio_inject.terms import (
     all_rules,
+    came_with,
     ceiling,
     closing,
     fixed,
@@ -244,6 +245,7 @@ class Assembly:
             made_in=self._folders.source if makes_files(campaign) else None,
             real_ones_too=frees_sources(campaign),
             watermark=watermark(campaign, self._ports.catalogue, self._ports.storage),
+            came_with=came_with(campaign),
         )
 
     def _free_origin(self, upload: Bringing, discover: Discover) -> FreeAtOrigin | None:

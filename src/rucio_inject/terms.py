@@ -9,7 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 from rucio_inject.campaign.naming import Naming
 from rucio_inject.campaign.origins import MarkedSource
-from rucio_inject.campaign.schema import Campaign, FolderSource, RawPayload, RseSource
+from rucio_inject.campaign.schema import (
+    Campaign,
+    FolderSource,
+    InboxSource,
+    RawPayload,
+    RseSource,
+)
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import NameRefused, SourceUnreadable, UsageError
 from rucio_inject.domain.injection import FileRecord
@@ -26,6 +32,7 @@ from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
 from rucio_inject.measuring import readable_stat
 from rucio_inject.ports import Catalogue, Storage
+from rucio_inject.sources import inbox
 from rucio_inject.sources.room import room_at, room_of
 from rucio_inject.steps.close import Closing, Run
 from rucio_inject.steps.free import Watermark
@@ -172,6 +179,14 @@ def frees_sources(campaign: Campaign) -> bool:
     """Whether real files of this machine are removed once the lake has proved that it has them:
     then nothing that was written there may be in memory alone."""
     return isinstance(campaign.source, FolderSource) and campaign.source.free
+
+
+def came_with(campaign: Campaign) -> Callable[[Path], tuple[Path, ...]]:
+    """What goes from an origin folder with a file that is freed: what told that it is complete."""
+    source = campaign.source
+    if not isinstance(source, InboxSource):
+        return lambda _: ()
+    return partial(inbox.came_with, trigger=source.complete.trigger)
 
 
 def makes_files(campaign: Campaign) -> bool:

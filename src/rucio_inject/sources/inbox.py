@@ -40,6 +40,13 @@ class _Folder:
     announced: dict[str, Announced] = field(default_factory=dict)
 
 
+def came_with(path: Path, trigger: str | None) -> tuple[Path, ...]:
+    """What may lie beside a file of an origin folder and tells of it alone: its checksum, and its
+    trigger. Lists of a whole folder are none."""
+    suffixes = (SUFFIX,) if trigger is None else (SUFFIX, trigger)
+    return tuple(path.with_name(path.name + suffix) for suffix in suffixes)
+
+
 class InboxSource:
     """Implements `ports.Source` for an origin folder that fills up while it is looked at.
 
@@ -128,7 +135,12 @@ class InboxSource:
     def _read_lists(self, place: Path, found: _Folder) -> Iterator[LeftOut]:
         """Read the lists of a folder; those of one file come last, and count most."""
         lists = [name for name in LISTS if name in found.files]
-        own = [name for name in sorted(found.files) if name.endswith(SUFFIX)]
+        # One whose file is not there, or not any more, tells nothing that is asked for.
+        own = [
+            name
+            for name in sorted(found.files)
+            if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in found.files
+        ]
         for name in (*lists, *own):
             path = place / name
             try:

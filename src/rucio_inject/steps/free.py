@@ -62,14 +62,17 @@ class FreeSources:
         made_in: Path | None,
         real_ones_too: bool,
         watermark: Watermark | None = None,
+        came_with: Callable[[Path], Sequence[Path]] = lambda _: (),
     ) -> None:
         """`made_in` is the folder of generated files, None if there are none: none of them is
-        removed anywhere else. `watermark` None: all that may go does."""
+        removed anywhere else. `watermark` None: all that may go does. `came_with`: what tells of
+        a real file alone, and goes with it."""
         self._journal = journal
         self._proofs = proofs
         self._made_in = made_in
         self._real_ones_too = real_ones_too
         self._watermark = watermark
+        self._came_with = came_with
         self._refused: list[StorageRefused] = []
 
     def run(self) -> None:
@@ -157,14 +160,23 @@ class FreeSources:
         for record, forbids in files:
             if forbids is not None and (why := forbids()) is not None:
                 facts.append(self._journal.failed(record.did, why))
-            elif self._unlink(Path(record.path)):
+            elif self._take_away(record):
                 facts.append(SourceFreed(at=now(), did=record.did))
                 freed += measure_of(record).size
         self._journal.tell(facts)
         return freed
 
+    def _take_away(self, record: FileRecord) -> bool:
+        """Whether a source copy is gone now, with what came with it."""
+        path = Path(record.path)
+        beside = () if record.generated else self._came_with(path)
+        # The file first: if what tells of it stays, by a crash or a refusal, the next run goes on.
+        return self._unlink(path) and all(
+            self._unlink(one) for one in beside if one.is_symlink() or one.is_file()
+        )
+
     def _unlink(self, path: Path) -> bool:
-        """Whether a source copy is gone now."""
+        """Whether a source copy, or what came with it, is gone now."""
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -178,13 +178,47 @@ class TestInbox:
         assert of_outcome(world.run()) is ExitCode.FILES_FAILED
         assert world.lake.files == {}
 
-    def test_freed_files_leave_only_what_came_beside(self, world: World, inbox: Path) -> None:
-        world.changes["source"] = {**world.changes["source"], "free": True}
+    def test_what_came_with_a_freed_file_goes_with_it(self, world: World, inbox: Path) -> None:
+        complete = {"stable": None, "trigger": ".done"}
+        world.changes["source"] |= {"free": True, "complete": complete}
         arrive(inbox, NAMES[0], b"first")
+        others = [f"{NAMES[0]}.log", f"{NAMES[1]}.md5", f"{NAMES[1]}.done"]
+        for name in (f"{NAMES[0]}.done", *others):
+            (inbox / name).touch()
+        (inbox / "MD5SUMS").write_text(f"{measured(b'first').md5}  {NAMES[0]}\n")
         world.run()
-        assert [path.name for path in inbox.iterdir()] == [NAMES[0] + ".md5"]
+        assert {path.name for path in inbox.iterdir()} == {*others, "MD5SUMS"}
         assert not world.run().changed
         assert world.broken() == []
+
+    def test_it_stays_with_a_file_that_is_not_freed(self, world: World, inbox: Path) -> None:
+        world.changes["source"] |= {"free": True}
+        arrive(inbox, NAMES[0], b"truncat", announced=b"truncated on its way")
+        world.run()
+        assert {path.name for path in inbox.iterdir()} == {NAMES[0], f"{NAMES[0]}.md5"}
+
+    def test_it_goes_in_the_next_run_if_this_one_is_killed(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.changes["source"] |= {"free": True}
+        path = arrive(inbox, NAMES[0], b"first")
+        unlink = Path.unlink
+
+        def killed(self: Path, *, missing_ok: bool = False) -> None:
+            if self.suffix == ".md5":
+                raise Crash
+            unlink(self, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed)
+            with pytest.raises(Crash):
+                world.run()
+        assert not path.exists()
+        assert path.with_name(f"{NAMES[0]}.md5").exists()
+        assert [record.source for record in world.files()] == [SourceCopy.FREEING]
+        world.run()
+        assert list(inbox.iterdir()) == []
+        assert [record.source for record in world.files()] == [SourceCopy.FREED]
 
 
 class TestSentAgain:

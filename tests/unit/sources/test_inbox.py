@@ -132,7 +132,11 @@ def test_a_list_that_is_still_empty_says_nothing_yet(inbox: Path) -> None:
 def test_a_list_that_is_none_is_told(inbox: Path, content: bytes) -> None:
     written(inbox / "a")
     written(inbox / "a.md5", content)
-    told = look(inbox, stable=None)["a.md5"]
+    (inbox / "b.md5").write_bytes(content)
+    seen = look(inbox, stable=None)
+    # Of no file that is there: nobody asks what it says.
+    assert "b.md5" not in seen
+    told = seen["a.md5"]
     assert isinstance(told, LeftOut)
     assert not told.later
     assert "cannot read the checksums" in told.reason
