@@ -190,9 +190,8 @@ class Pipeline:
         ledger = self._journal.ledger
         if self._steps.analyse is None or (ledger.analysed and not copies):
             return None
-        verified = ledger.files({FileState.VERIFIED})
-        earlier = (record for record in verified if record.did not in copies)
-        return self._steps.analyse.run({**self._steps.access.read_one(earlier), **copies})
+        earlier = self._steps.access.read_one(self._steps.analyse.lacking(copies))
+        return self._steps.analyse.run({**earlier, **copies})
 
     def _end(self) -> tuple[Mapping[DID, str], Mapping[DID, str]]:
         """Gives datasets whose rules were not ended, and those whose rules do not end; and why."""

@@ -24,8 +24,14 @@ class Analysis:
 class Analyser(Protocol):
     """An application that really uses the data."""
 
-    def analyse(self, files: Sequence[Path], out: Path) -> Analysis:
-        """Open every file and write figures and numbers into `out`.
+    def counted(self, out: Path) -> frozenset[str]:
+        """Names of the files that are in what `analyse` wrote into `out` last, without those that
+        it could not use; none if nothing can be added to that."""
+        ...
+
+    def analyse(self, files: Sequence[Path], out: Path, *, add: bool = False) -> Analysis:
+        """Open every file and write figures and numbers into `out`; with `add`, those of the files
+        that are `counted` and of these together.
 
         A file that cannot be used is named in `failures`; the others are used all the same.
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 from rucio_inject.domain.errors import AnalysisFailed
 from rucio_inject.ports import Analysis
 from rucio_inject.science.analysis import analyse
+from rucio_inject.science.earlier import read_earlier
 
 FIGURE = "physics.png"
 
@@ -15,9 +16,15 @@ FIGURE = "physics.png"
 class PhysicsAnalyser:
     """Implements `ports.Analyser`: a θ² plot, an energy histogram, and their numbers."""
 
-    def analyse(self, files: Sequence[Path], out: Path) -> Analysis:
+    def counted(self, out: Path) -> frozenset[str]:
         """See the port."""
-        result = analyse(files, out / FIGURE)
+        before = read_earlier(out / FIGURE)
+        return before.names if before else frozenset()
+
+    def analyse(self, files: Sequence[Path], out: Path, *, add: bool = False) -> Analysis:
+        """See the port."""
+        before = read_earlier(out / FIGURE) if add else None
+        result = analyse(files, out / FIGURE, before=before)
         return Analysis(
             headline=result.headline,
             files=result.files,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rucio_inject.domain.errors import AnalysisFailed, UsageError
 from rucio_inject.science.cuts import CUTS, EDGES
+from rucio_inject.science.earlier import FORMAT_VERSION, Earlier
 from rucio_inject.science.extra import science_extra
 from rucio_inject.science.result import AnalysisResult
 from rucio_inject.science.statistics import li_ma_significance
@@ -22,7 +23,6 @@ from rucio_inject.whole_files import replacing
 if TYPE_CHECKING:
     from rucio_inject.science.tally import Tally
 
-FORMAT_VERSION = 1
 _UNITS = {
     "theta2": "deg²",
     "energy_on": "GeV",
@@ -31,20 +31,22 @@ _UNITS = {
 }
 
 
-def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> AnalysisResult:
+def analyse(
+    files: Sequence[Path], out: Path, *, title: str | None = None, before: Earlier | None = None
+) -> AnalysisResult:
     """Draw what ROOT files hold at `out` (.png or .svg), and write the numbers beside it (.json).
 
-    The files are only read. One that cannot be analysed is among the result's `failures` with the
-    reason and adds nothing to the numbers; if that is all of them, there are numbers (the failures)
-    and no figure, not even one of before. UsageError without files, for another ending of `out`,
-    and for a missing extra; OSError if `out` cannot be written.
+    The files, which are added to those of `before`, are only read. One that cannot be analysed is
+    among the result's `failures` with the reason and adds nothing to the numbers; if that is all of
+    them, there are numbers (the failures) and no figure, not even an older one. UsageError without
+    files, for another ending of `out`, and for a missing extra; OSError if `out` cannot be written.
     """
-    _check(files, out)
+    _check(files, out, before)
     with science_extra("analyse ROOT files"):
         from rucio_inject.science import plots, tally  # noqa: PLC0415 - an optional extra
-    tallies: dict[Path, Tally] = {}
+    per_file: list[Mapping[str, Any]] = list(before.per_file) if before else []
     failures: list[tuple[Path, str]] = []
-    total = tally.Tally()
+    total = before.total if before else tally.Tally()
     for path in files:
         try:
             _refuse_empty(path)
@@ -53,10 +55,10 @@ def analyse(files: Sequence[Path], out: Path, *, title: str | None = None) -> An
         except AnalysisFailed as failure:
             failures.append((path, failure.message))
         else:
-            tallies[path] = one
-    result = _result(total, out, len(tallies), tuple(failures))
+            per_file.append(_of_file(path, one))
+    result = _result(total, out, len(per_file), tuple(failures))
     with replacing(result.numbers) as part:
-        text = json.dumps(_numbers(result, total, tallies, title), indent=1, ensure_ascii=False)
+        text = json.dumps(_numbers(result, total, per_file, title), indent=1, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8")
     if result.figure is None:
         out.unlink(missing_ok=True)
@@ -71,8 +73,8 @@ def _refuse_empty(path: Path) -> None:
         raise AnalysisFailed(f"{path.name} is empty: it has no bytes", hint="leave it out")
 
 
-def _check(files: Sequence[Path], out: Path) -> None:
-    if not files:
+def _check(files: Sequence[Path], out: Path, before: Earlier | None) -> None:
+    if not files and before is None:
         raise UsageError("there are no ROOT files to analyse", hint="name at least one file")
     if out.suffix.lower() not in {".png", ".svg"}:
         raise UsageError(
@@ -107,7 +109,10 @@ def _result(
 
 
 def _numbers(
-    result: AnalysisResult, total: Tally, tallies: Mapping[Path, Tally], title: str | None
+    result: AnalysisResult,
+    total: Tally,
+    per_file: Sequence[Mapping[str, Any]],
+    title: str | None,
 ) -> dict[str, Any]:
     """Every number of the analysis, as JSON knows numbers; units are in names or beside."""
     return {
@@ -133,26 +138,29 @@ def _numbers(
             for name, edges in EDGES.items()
         },
         "camera": _camera(total),
-        "per_file": [
-            {
-                "file": path.name,
-                "events": {level.value: count for level, count in one.events.items()},
-                "n_on": one.n_on,
-                "n_off": one.n_off,
-            }
-            for path, one in tallies.items()
-        ],
+        "per_file": list(per_file),
         "failures": [{"file": path.name, "reason": reason} for path, reason in result.failures],
+    }
+
+
+def _of_file(path: Path, one: Tally) -> Mapping[str, Any]:
+    return {
+        "file": path.name,
+        "events": {level.value: count for level, count in one.events.items()},
+        "n_on": one.n_on,
+        "n_off": one.n_off,
     }
 
 
 def _camera(total: Tally) -> dict[str, Any] | None:
     """The mean charge of each pixel and of them all; None without camera images."""
     means = total.pixel_means
-    if means is None:
+    if means is None or total.pixel_sum is None:
         return None
     return {
         "unit": "photo-electrons per pixel and event",
         "mean": float(means.mean()),
         "mean_of_each_pixel": [round(float(mean), 4) for mean in means],
+        "images": total.images,
+        "sum_of_each_pixel": total.pixel_sum.tolist(),
     }

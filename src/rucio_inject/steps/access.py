@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -33,6 +33,8 @@ from rucio_inject.steps.sampling import Sampling
 
 # Files asked for at once, while others are read.
 LOOKED_UP = 250
+# How names of files end that an application can open.
+ROOT = ".root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,17 +265,39 @@ class AnalyseFiles:
         self._analyser = analyser
         self._out = out
 
+    def lacking(self, copies: Collection[DID]) -> Iterator[FileRecord]:
+        """Files that were verified by an earlier run, and are not among the `copies` that came
+        now, nor in what was made then; all of them if that has others in it, too. What a sample
+        speaks for nobody has read, and is not read for this, nor what is no ROOT file."""
+        counted = self._counted()
+        for record in self._journal.ledger.files({FileState.VERIFIED}):
+            left_out = record.did in copies or record.sampled
+            if not left_out and record.did.name.endswith(ROOT) and record.did.name not in counted:
+                yield record
+
+    def _counted(self) -> frozenset[str]:
+        """Names of files that were analysed before and are all VERIFIED now; none if one of them
+        is not, as they were of another cycle, or has ended: nothing can be taken off a sum."""
+        counted = self._analyser.counted(self._out)
+        verified = self._journal.ledger.files({FileState.VERIFIED}) if counted else ()
+        there = sum(record.did.name in counted for record in verified)
+        return counted if there == len(counted) else frozenset()
+
     def run(self, copies: Mapping[DID, Path]) -> Analysis | None:
-        """Analyse the ROOT files among local copies; None if there are none.
+        """Analyse the ROOT files among local copies, with what was analysed before; None if there
+        are none.
 
         A file that does not open as ROOT is verified all the same: its bytes are the source's.
         AnalysisFailed if nothing could be made at all.
         """
-        files = [path for path in copies.values() if path.suffix == ".root"]
-        if not files:
+        counted = self._counted()
+        files = [
+            path for did, path in copies.items() if path.suffix == ROOT and did.name not in counted
+        ]
+        if not files and not counted:
             return None
         self._out.mkdir(parents=True, exist_ok=True)
-        made = self._analyser.analyse(files, self._out)
+        made = self._analyser.analyse(files, self._out, add=bool(counted))
         if not made.files:
             reasons = "; ".join(f"{path.name}: {error.message}" for path, error in made.failures)
             raise AnalysisFailed(f"none of {len(files)} files could be used: {reasons}")

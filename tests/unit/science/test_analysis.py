@@ -12,6 +12,7 @@ import uproot
 
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.science import tally
+from rucio_inject.science.analyser import FIGURE, PhysicsAnalyser
 from rucio_inject.science.analysis import analyse
 from rucio_inject.science.cuts import CUTS
 from rucio_inject.science.payload import write_calibrated, write_melibea
@@ -206,3 +207,53 @@ def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="twice"):
         analyse([tmp_path / "q.root"] * 2, tmp_path / "physics.png")
     assert list(tmp_path.iterdir()) == []
+
+
+class TestAdded:
+    """Files that come later are added to the numbers of those before."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> list[Path]:
+        paths = [tmp_path / name for name in ("a.root", "b.root", "y.root", "z.root", "bad.root")]
+        for seed, path in enumerate(paths):
+            (write_melibea if seed < 2 else write_calibrated)(path, events=40, seed=seed)
+        paths[-1].write_bytes(b"no ROOT file")
+        return paths
+
+    def test_they_add_up_to_what_all_at_once_are(self, files: list[Path], tmp_path: Path) -> None:
+        analyser, out, whole = PhysicsAnalyser(), tmp_path / "out", tmp_path / "whole"
+        first = [files[0], files[2], files[4]]
+        analyser.analyse(first, out)
+        assert analyser.counted(out) == {"a.root", "y.root"}
+        # What could not be used is tried again.
+        second = [files[1], files[3], files[4]]
+        added = analyser.analyse(second, out, add=True)
+        at_once = analyser.analyse([*first[:2], *second], whole)
+        assert (added.files, added.events, added.headline) == (4, 160, at_once.headline)
+        assert [path.name for path, _ in added.failures] == ["bad.root"]
+        together, expected = (numbers(path / "physics.json") for path in (out, whole))
+        for pixel in zip(
+            together["camera"].pop("sum_of_each_pixel"),
+            expected["camera"].pop("sum_of_each_pixel"),
+            strict=True,
+        ):
+            assert pixel[0] == pytest.approx(pixel[1])
+        for name in ("mean", "mean_of_each_pixel"):
+            assert together["camera"].pop(name) == pytest.approx(expected["camera"].pop(name))
+        assert together == expected
+        # Nothing new: the same is drawn.
+        assert analyser.analyse([], out, add=True).events == 160
+        assert analyser.counted(out) == {path.name for path in files[:4]}
+
+    @pytest.mark.parametrize("change", [{"version": 1}, {"cuts": {}}, {"camera": 7}, None])
+    def test_what_cannot_be_added_to_is_not(
+        self, files: list[Path], tmp_path: Path, change: dict[str, object] | None
+    ) -> None:
+        analyser = PhysicsAnalyser()
+        assert analyser.counted(tmp_path) == frozenset()
+        analyser.analyse(files[2:3], tmp_path)
+        path = (tmp_path / FIGURE).with_suffix(".json")
+        text = json.dumps({**numbers(path), **change}) if change else path.read_text()[:-9]
+        path.write_text(text, encoding="utf-8")
+        assert analyser.counted(tmp_path) == frozenset()
+        assert analyser.analyse(files[3:4], tmp_path, add=True).files == 1
