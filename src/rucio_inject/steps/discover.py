@@ -20,7 +20,6 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.place import Place
-from rucio_inject.measuring import measure_file
 from rucio_inject.ports import LeftOut, Source, SourceFile
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.looks import Looks
@@ -170,7 +169,7 @@ class Discover:
                 yield FileAnnounced(at=now, did=record.did, announced=about)
         elif record.source is SourceCopy.FREED and not record.generated:
             yield from self._sent_again(file, record)
-        elif error := _listed_anew(file, record) or _rewritten(file, record):
+        elif error := _listed_anew(file, record) or self._rewritten(file, record):
             if record.in_place:
                 self.rewritten.add(record.did)
             yield self._skipped(file.where, error)
@@ -187,7 +186,7 @@ class Discover:
         if not file.path.exists():
             return
         try:
-            measure = measure_file(file.path)
+            measure = self._looks.measure(file.path)
         except InjectError as error:
             yield self._skipped(file.where, error)
             return
@@ -199,6 +198,19 @@ class Discover:
         else:
             now = self._journal.clock.now()
             yield SourceSentAgain(at=now, did=record.did, measure=measure)
+
+    def _rewritten(self, file: SourceFile, record: FileRecord) -> InjectError | None:
+        """Why what lies at the source now is not the file on record; None if it is, or if nobody
+        says that it was written to since that was measured."""
+        since = record.measured_at
+        untouched = file.modified is None or since is None or file.modified <= since
+        if untouched or record.measure is None:
+            return None
+        try:
+            wrong = record.measure.differences(self._looks.measure(file.path))
+        except InjectError as error:
+            return error
+        return _written_anew(file, record, wrong) if wrong else None
 
     def _found(self, file: SourceFile, place: Place) -> FileFound:
         return FileFound(
@@ -243,20 +255,6 @@ def _listed_anew(file: SourceFile, record: FileRecord) -> InjectError | None:
     if told is None or record.measure is None:
         return None
     wrong = told.differences(record.measure)
-    return _written_anew(file, record, wrong) if wrong else None
-
-
-def _rewritten(file: SourceFile, record: FileRecord) -> InjectError | None:
-    """Why what lies at the source now is not the file on record; None if it is, or if nobody says
-    that it was written to since that was measured."""
-    since = record.measured_at
-    untouched = file.modified is None or since is None or file.modified <= since
-    if untouched or record.measure is None:
-        return None
-    try:
-        wrong = record.measure.differences(measure_file(file.path))
-    except InjectError as error:
-        return error
     return _written_anew(file, record, wrong) if wrong else None
 
 

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from tests.injection_world import NAMES, SCOPE, World
 
+from rucio_inject import measuring
 from rucio_inject.domain import facts as f
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import Interrupted
 from rucio_inject.domain.injection import FileState
+from rucio_inject.measuring import Seen
+from rucio_inject.steps import looks
 from rucio_inject.steps.looks import WHOLE_AGAIN, Looks
 
 EVERY = 30
@@ -185,3 +189,30 @@ def test_a_sample_grows_with_what_a_look_finds(tmp_path: Path) -> None:
     watch.arrive(1, 6)
     assert dict(watch.look().by_state) == {FileState.VERIFIED: 6}
     assert sum(not record.sampled for record in watch.world.files()) >= 3
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_source_that_was_written_anew_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: bool
+) -> None:
+    read: list[Path] = []
+
+    def measure_seen(path: Path) -> tuple[Measure, Seen]:
+        read.append(path)
+        return measuring.measure_seen(path)
+
+    monkeypatch.setattr(looks, "measure_seen", measure_seen)
+    watch = Watch(tmp_path, source={"free": free})
+    name = watch.arrive(1).name
+    watch.look()
+    assert (watch.inbox / name).exists() is not free
+    for content in ("other bytes", "others again"):
+        (watch.inbox / name).write_text(content)
+        digest = hashlib.md5(content.encode()).hexdigest()
+        (watch.inbox / f"{name}.md5").write_text(digest)
+        read.clear()
+        assert [watch.look().skipped for _ in range(3)] == [1, 1, 1]
+        assert read == [watch.inbox / name]
+    # That the system tells of each change is not relied upon for ever.
+    watch.look(WHOLE_AGAIN)
+    assert len(read) == 2
