@@ -3,9 +3,10 @@
 For each number of files, in a new process: facts recorded a second, the time that the processor
 spends on each (this process's, in microseconds), the time of a whole `rucio-inject status` and of
 the counts in it, the time to the first file at a resume, the time of a run that has nothing to do
-(so many other files that have come to their end, on an in-memory lake), and the memory that all of
-this takes. `--batch` is how many facts go into one call. A ledger at `--at` (a folder, or a
-PostgreSQL URL whose tables are then filled) is left there.
+(so many other files that have come to their end, on an in-memory lake), the time to give the rules
+of datasets of twenty files their end (a tenth as many files), and the memory that all of this
+takes. `--batch` is how many facts go into one call. A ledger at `--at` (a folder, or a PostgreSQL
+URL whose tables are then filled) is left there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord, FileState
+from rucio_inject.domain.rule import RuleRequest, RuleView
 from rucio_inject.domain.story import advance, begin_file
 from rucio_inject.factory import Ports
 from rucio_inject.ledger.engine import is_url, postgresql_database, sqlite_database
@@ -39,6 +41,8 @@ from rucio_inject.ledger.many_rows import MOVED_FILES, Values, write_rows
 from rucio_inject.ledger.sql_ledger import SqlLedger
 from rucio_inject.ledger.tables import campaigns
 from rucio_inject.ledger.working_set import file_row
+from rucio_inject.steps.expire import EndRules
+from rucio_inject.steps.journal import Journal
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
 from rucio_inject.testing.memory_lake import MemoryLake
@@ -48,6 +52,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEASURE = Measure(1_000_000_000, "0a1b2c3d", "0123456789abcdef0123456789abcdef")
 # As subruns have three digits.
 FILES_A_DATASET = 999
+A_NIGHTS_RUN = 20
 FIRST_RUN = 5_089_063
 CONTAINERS = ("", ".CrabNebula", ".CrabNebula.Calibrated_M1")
 # A crash leaves the last files behind: these are what a resume looks for.
@@ -148,6 +153,7 @@ def measure(location: str, campaign: str, files: int, size: int) -> dict[str, fl
     figures |= {"memory_mb": peak(), "memory_growth_mb": peak() - memory}
     if isinstance(place, Path):
         figures["disk_mb"] = place.stat().st_size / 1_000_000
+    figures["end_rules_seconds"] = end_rules(place, f"{campaign}-ends", files // 10)
     return figures
 
 
@@ -204,6 +210,56 @@ def idle_run(place: str | Path, campaign: str, files: int) -> dict[str, float]:
     if outcome.by_state != {FileState.GONE: files}:
         raise SystemExit(f"a run left {dict(outcome.by_state)}, and {files} files were gone")
     return figures
+
+
+class Held(MemoryCatalogue):
+    """A catalogue whose every dataset holds what the record says, and whose rules end at once."""
+
+    def __init__(self, contents: dict[DID, list[DID]]) -> None:
+        super().__init__(MemoryLake(FakeClock()))
+        self._contents = contents
+
+    def rules(self, dids: Sequence[DID], account: str) -> Sequence[RuleView]:  # noqa: ARG002
+        """None is chained."""
+        return []
+
+    def contents(self, collection: DID) -> Sequence[DID]:
+        """See the port."""
+        return self._contents[collection]
+
+    def end_rule(self, rule_id: str, lifetime: int, child: str | None = None) -> None:
+        """See the port."""
+
+
+def made_rule(run: DID, request: RuleRequest) -> f.RuleMade:
+    """The fact that a dataset got a rule of ours."""
+    rule = f"{run.name}-{request.rse_expression}"
+    return f.RuleMade(at=NOON, dataset=run, rule_id=rule, request=request, adopted=False)
+
+
+def end_rules(place: str | Path, campaign: str, files: int) -> float:
+    """How long it takes to give the rules of small datasets, as a night's runs are, their end."""
+    clock, contents = SystemClock(), dict[DID, list[DID]]()
+    requests = [RuleRequest(rse, lifetime=60) for rse in ("PIC", "INFN", "LAPP")]
+    with SqlLedger(place, campaign, clock=clock) as ledger:
+        ledger.record([f.CycleBegun(at=NOON, cycle=1)])
+        for numbers in batches(range(files)):
+            facts = list[f.Fact]()
+            for number in numbers:
+                run, name = DID("magic", f"run-{number // A_NIGHTS_RUN}"), did(number)
+                lived = [*life(number, whole=True), *ending(name)[:5]]
+                facts += [
+                    replace(g, dataset=run) if isinstance(g, f.FileFound) else g for g in lived
+                ]
+                contents.setdefault(run, []).append(name)
+            ledger.record(facts)
+        ledger.record([made_rule(run, request) for run in contents for request in requests])
+        journal, begun = Journal(ledger, [], clock), clock.monotonic()
+        kept = EndRules(journal, Held(contents), account="magic", lifetimes={}, default=60).run()
+        seconds = clock.monotonic() - begun
+        if kept or ledger.counts() != {FileState.EXPIRING: files}:
+            raise SystemExit(f"{len(kept)} datasets were not ended: {dict(ledger.counts())}")
+    return seconds
 
 
 def put_ended(place: str | Path, campaign: str, files: int) -> None:
