@@ -75,6 +75,7 @@ def test_copies_that_were_read_back_stay_in_their_folder(
         keep=True,
         sampling=nothing,
         proved=nothing,
+        looks=nothing,
     )
     record = FileRecord(DID("S", "fine"), "/x", DID("S", "run"), (), 1, START, generated=False)
     assert access._copy("A", record) == tmp_path / "A" / "fine"
