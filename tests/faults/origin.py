@@ -138,9 +138,8 @@ def lost_before_the_reaper(field: Field, job: Job) -> None:
         with blocked(field.lake, ORIGIN, "delete"):
             job.run(end=True)
             _wait(lambda: ORIGIN not in _rules(job))
-            for rse in (ORIGIN, *PROMISED):
-                blocks.enter_context(blocked(field.lake, rse, "write"))
             for rse in PROMISED:
+                blocks.enter_context(blocked(field.lake, rse, "write"))
                 field.lake.stored(rse, job.scope)[name].unlink()
             declare_bad(field.lake, job, name, *PROMISED)
             field.played.did(len(PROMISED))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rucio_inject.domain.did import DID
+from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.rucio.rules import RucioRules
 
 EXPRESSIONS = {"ORIGIN": "ORIGIN", "TIER": "A|B"}
@@ -33,6 +34,10 @@ class Client:
         self.asked.append(("locks", rule_id))
         for did in FILES:
             yield {"scope": did.scope, "name": did.name, "rse": HELD[rule_id], "state": "OK"}
+
+    def add_replication_rule(self, **options: Any) -> list[str]:
+        self.asked.append(("add", options))
+        return [f"rule {number}" for number in range(len(options["dids"]))]
 
     def update_replication_rule(self, rule_id: str, options: dict[str, Any]) -> None:
         self.asked.append((rule_id, options))
@@ -70,3 +75,14 @@ def test_a_rule_that_is_kept_purges_no_more(client: Client, rules: RucioRules) -
     assert client.asked == [("rule", kept)]
     rules.keep_rule("parent")
     assert client.asked[1:] == [("parent", kept), ("parent", {"child_rule_id": None})]
+
+
+def test_a_rule_that_holds_brings_nothing_and_needs_no_rse_that_is_open(
+    client: Client, rules: RucioRules
+) -> None:
+    """Rucio refuses one to an RSE that nobody may write to, unless it is told to overlook that."""
+    assert rules.hold(FILES[:2], "ORIGIN", "a") == {FILES[0]: "rule 0", FILES[1]: "rule 1"}
+    rules.add_rules(FILES[:1], RuleRequest("TIER"), "a")
+    options = ("rse_expression", "source_replica_expression", "ignore_availability")
+    asked = [tuple(told[name] for name in options) for _, told in client.asked]
+    assert asked == [("ORIGIN", "ORIGIN", True), ("TIER", None, False)]
