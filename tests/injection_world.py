@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from rucio_inject.api import Injector
 from rucio_inject.campaign.schema import Campaign
@@ -97,7 +101,8 @@ class Witness:
         elif record.source is SourceCopy.KEPT and record.measure is not None:
             path = Path(record.path)
             # Between the removal and its fact a verified file is gone from its source.
-            if not path.exists() and not reached(record.state, FileState.VERIFIED):
+            there = os.access(path, os.F_OK)
+            if not there and not reached(record.state, FileState.VERIFIED):
                 self.broken.append(f"the source of {record.did} was freed as {record.state}")
         if record.state is FileState.GONE and record.did in self._lake.files:
             self.broken.append(f"{record.did} is said to be gone and is not")
@@ -219,6 +224,21 @@ class World:
                 read = {rse: known.read_back for rse, known in record.replicas.items()}
                 assert read == dict.fromkeys(HOLDERS, record.measure)
         assert not list((self.folder / "out" / "source").glob("*"))
+
+
+def blind(patch: pytest.MonkeyPatch, name: str) -> None:
+    """The system tells nothing of files of a name from now on, as when their disk is faulty."""
+
+    def blinded(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def refuse(path: Any, **options: Any) -> os.stat_result:
+            if not isinstance(path, int) and Path(path).name == name:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return look(path, **options)
+
+        return refuse
+
+    patch.setattr(os, "stat", blinded(os.stat))
+    patch.setattr(os, "lstat", blinded(os.lstat))
 
 
 def source_measures(folder: Path) -> dict[str, Any]:

@@ -39,6 +39,18 @@ class _Buffer(threading.local):
 _BUFFER = _Buffer()
 
 
+def there(path: Path) -> bool:
+    """Whether anything is at a path, a link's end for the link. SourceUnreadable if the system does
+    not tell: what cannot be looked at may be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error.strerror) from error
+    return True
+
+
 def source_stat(path: Path) -> os.stat_result:
     """What the system tells of a source; SourceUnreadable if it is not there, or no file."""
     try:
@@ -95,7 +107,7 @@ def seen_now(path: Path) -> Seen | None:
     try:
         with path.open("rb", buffering=0) as file:
             return _seen(os.fstat(file.fileno()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise unreadable(path, error.strerror) from error

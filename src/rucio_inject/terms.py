@@ -30,7 +30,7 @@ from rucio_inject.domain.names import (
 from rucio_inject.domain.place import Place
 from rucio_inject.domain.rule import RuleRequest
 from rucio_inject.domain.usage import Room
-from rucio_inject.measuring import readable_stat
+from rucio_inject.measuring import readable_stat, there
 from rucio_inject.ports import Catalogue, Storage
 from rucio_inject.sources import inbox
 from rucio_inject.sources.room import room_at, room_of
@@ -158,7 +158,7 @@ def sizes(campaign: Campaign, storage: Storage | None = None) -> SizeOf:
             return record.announced.size
         if record.in_place:
             return _size_at(storage, campaign.upload.rse, record) if storage else None
-        if record.generated and not path.exists():
+        if record.generated and not there(path):
             return expected
         return readable_stat(path).st_size
 

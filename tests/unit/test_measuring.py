@@ -19,6 +19,7 @@ from rucio_inject.measuring import (
     checksum_open,
     measure_file,
     source_stat,
+    there,
     write_whole,
 )
 from rucio_inject.testing.contracts.world import measured
@@ -162,3 +163,13 @@ def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "open", lambda path, *_, **__: Failing(path))
     with pytest.raises(SourceUnreadable, match="Input/output error"):
         measure_file(path)
+
+
+def test_what_cannot_be_looked_at_may_be_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert there(tmp_path / "file")
+    assert not there(tmp_path / "none")
+    assert not there(tmp_path / "file" / "none")
+    with pytest.raises(SourceUnreadable, match="symbolic links"):
+        there(tmp_path / "loop")

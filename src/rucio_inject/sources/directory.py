@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rucio_inject.domain.errors import NothingToInject, SourceUnreadable, UsageError
+from rucio_inject.measuring import unreadable
 from rucio_inject.ports import SourceFile
 
 # What telescopes leave beside their data. It is no data.
@@ -37,11 +39,7 @@ class DirectorySource:
 
     def provide(self, path: Path) -> None:
         """See the port: real files are there or they are not."""
-        if not path.is_file():
-            raise SourceUnreadable(
-                f"{path} is no longer there, or no file",
-                hint="was it moved? what was injected of it so far stays on record",
-            )
+        refuse_unless_file(path)
 
     def _walk(self) -> Iterator[Path]:
         for place, folders, names in os.walk(self._folder, onerror=_refuse):
@@ -50,6 +48,33 @@ class DirectorySource:
                 folders.clear()
             for name in sorted(names):
                 yield Path(place, name)
+
+
+def refuse_unless_file(path: Path) -> None:
+    """SourceUnreadable if no file is at a path. Links are followed nowhere: that a source names
+    one file twice, or one of another folder, is seldom meant, and removing a link frees nothing."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise not_there(path) from error
+    except OSError as error:
+        raise unreadable(path, error.strerror) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise not_there(path)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether the folder of a path is a folder, or in it: any part may be a link to elsewhere."""
+    # Path.resolve raises RuntimeError for a link to itself.
+    return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
+
+
+def not_there(path: Path) -> SourceUnreadable:
+    """The error of a source that was offered, and is no file by now."""
+    return SourceUnreadable(
+        f"{path} is no longer there, or no file",
+        hint="was it moved? what was injected of it so far stays on record",
+    )
 
 
 def _may_be_data(name: str) -> bool:

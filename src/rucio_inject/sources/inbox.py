@@ -11,10 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Announced
-from rucio_inject.domain.errors import SourceUnreadable, UsageError
+from rucio_inject.domain.errors import UsageError
 from rucio_inject.ports import Clock, LeftOut, SourceFile
 from rucio_inject.sources.checksum_files import LISTS, SUFFIX, NoListError, read_list
-from rucio_inject.sources.directory import NEIGHBOURS
+from rucio_inject.sources.directory import NEIGHBOURS, is_inside, not_there, refuse_unless_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class _Folder:
     files: dict[str, os.stat_result] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     odd: list[tuple[str, str]] = field(default_factory=list)
+    unseen: list[tuple[str, str]] = field(default_factory=list)
     announced: dict[str, Announced] = field(default_factory=dict)
 
 
@@ -82,12 +83,9 @@ class InboxSource:
 
     def provide(self, path: Path) -> None:
         """See the port: a real file of the folder, and no link that leads anywhere else."""
-        inside = path.parent.resolve().is_relative_to(self._folder.resolve())
-        if not inside or path.is_symlink() or not path.is_file():
-            raise SourceUnreadable(
-                f"{path} is no longer there, or no file",
-                hint="was it moved? what was injected of it so far stays on record",
-            )
+        if not is_inside(path, self._folder):
+            raise not_there(path)
+        refuse_unless_file(path)
 
     def _below(self, place: Path) -> Iterator[SourceFile | LeftOut]:
         try:
@@ -102,6 +100,11 @@ class InboxSource:
             if self._is_wanted(name):
                 path = place / name
                 yield LeftOut(str(path), f"{path} is {why}: it is not followed", later=False)
+        for name, why in found.unseen:
+            # Perhaps a folder, whose name no pattern chooses.
+            if not name.startswith("."):
+                path = place / name
+                yield LeftOut(str(path), f"cannot look at {path}: {why}", later=False)
         yield from self._in_folder(place, found)
         for name in sorted(found.folders) if self._recursive else ():
             yield from self._below(place / name)
@@ -114,6 +117,9 @@ class InboxSource:
                     known = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
+                except OSError as error:
+                    found.unseen.append((entry.name, str(error.strerror)))
+                    continue
                 if stat.S_ISDIR(known.st_mode):
                     if not entry.name.startswith("."):
                         found.folders.append(entry.name)
@@ -123,6 +129,7 @@ class InboxSource:
                     link = stat.S_ISLNK(known.st_mode)
                     found.odd.append((entry.name, "a symbolic link" if link else "no file"))
         found.odd.sort()
+        found.unseen.sort()
         return found
 
     def _in_folder(self, place: Path, found: _Folder) -> Iterator[SourceFile | LeftOut]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from rucio_inject.domain.errors import NothingToInject, UsageError
+from rucio_inject.measuring import there
 from rucio_inject.ports import SourceFile
 from rucio_inject.sources.payload import Payload, make, seed_of
 
@@ -38,7 +39,7 @@ class ListingSource:
 
     def provide(self, path: Path) -> None:
         """See the port."""
-        if not path.exists():
+        if not there(path):
             self._payload.check(path)
             make(path, self._payload, seed_of(self._seed, path.name))
 

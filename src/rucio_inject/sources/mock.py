@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from rucio_inject.domain.names import Letter, MagicScience, Telescope, Wobble, sanitised
+from rucio_inject.measuring import there
 from rucio_inject.ports import SourceFile
 from rucio_inject.sources.payload import Payload, make, seed_of
 
@@ -80,5 +81,5 @@ class MockSource:
 
     def provide(self, path: Path) -> None:
         """See the port."""
-        if not path.exists():
+        if not there(path):
             make(path, self._payload, seed_of(self._plan.seed, path.name))

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rucio_inject.domain.checksum import Announced
-from rucio_inject.domain.errors import SourceUnreadable, UsageError
+from rucio_inject.domain.errors import UsageError
 from rucio_inject.ports import LeftOut, SourceFile
+from rucio_inject.sources.directory import is_inside, not_there, refuse_unless_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,9 @@ class NamedSource:
         """See the port."""
         try:
             self._inside(str(path))
-            found = path.stat(follow_symlinks=False)
-        except (ValueError, OSError) as error:
-            raise _missing(path) from error
-        if not stat.S_ISREG(found.st_mode):
-            raise _missing(path)
+        except ValueError as error:
+            raise not_there(path) from error
+        refuse_unless_file(path)
 
     def _inside(self, text: str) -> Path:
         """The path of a file below the root. ValueError, with the reason, if it is not there."""
@@ -58,9 +57,16 @@ class NamedSource:
         if not path.is_relative_to(self._root) or path == self._root:
             raise ValueError(f"is not below {self._root}: it is not taken")
         # What is called a folder below ours may be a link to another place.
-        if not path.parent.resolve().is_relative_to(self._root.resolve()):
+        if not is_inside(path, self._root):
             raise ValueError(f"leads out of {self._root}: it is not taken")
-        if path.is_symlink():
+        try:
+            link = stat.S_ISLNK(path.lstat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            # It is told when its bytes are wanted.
+            link = False
+        except OSError as error:
+            raise ValueError(f"cannot be looked at: {error.strerror}") from error
+        if link:
             raise ValueError("is a symbolic link: it is not followed")
         return path
 
@@ -95,10 +101,3 @@ def _line(text: str) -> Chosen:
         return Chosen(text)
     path = rest.strip().removeprefix("*")
     return Chosen(path, announced) if path else Chosen(text)
-
-
-def _missing(path: Path) -> SourceUnreadable:
-    return SourceUnreadable(
-        f"{path} is no longer there, or no file",
-        hint="was it moved? what was injected of it so far stays on record",
-    )

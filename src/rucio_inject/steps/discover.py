@@ -20,6 +20,7 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.place import Place
+from rucio_inject.measuring import there
 from rucio_inject.ports import LeftOut, Source, SourceFile
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.looks import Looks
@@ -183,9 +184,9 @@ class Discover:
                 yield self._skipped(file.where, _there_again(file, record))
             return
         # A list names it still.
-        if not file.path.exists():
-            return
         try:
+            if not there(file.path):
+                return
             measure = self._looks.measure(file.path)
         except InjectError as error:
             yield self._skipped(file.where, error)

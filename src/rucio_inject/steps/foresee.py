@@ -175,9 +175,13 @@ class ForeseeFiles:
         return replace(record, measure=measure)
 
     def _lost(self, record: FileRecord) -> Fate:
-        if has_source(record):
-            return Fate.LOST
-        self._refuse(record, lost(record, f"{record.did} is no longer where it was"))
+        error: InjectError = lost(record, f"{record.did} is no longer where it was")
+        try:
+            if has_source(record):
+                return Fate.LOST
+        except SourceUnreadable as unreadable:
+            error = unreadable
+        self._refuse(record, error)
         return Fate.ASIDE
 
     def _is_held(self, record: FileRecord, known: Known | None) -> bool:

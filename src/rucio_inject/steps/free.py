@@ -18,7 +18,7 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.facts import Fact, SourceFreed, SourceFreeing
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
 from rucio_inject.domain.usage import Room
-from rucio_inject.measuring import Seen, measure_seen, seen_now
+from rucio_inject.measuring import Seen, measure_seen, seen_now, there
 from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import ending_datasets
@@ -212,7 +212,7 @@ def _seen(record: FileRecord) -> Seen | None:
     """What shows whether a source, which is what was injected, is written anew; None if it is not
     there. SourceUnreadable, or SourceChanged if it is another one by now."""
     path = Path(record.path)
-    if not path.exists():
+    if not there(path):
         return None
     measure, seen = measure_seen(path)
     if measure_of(record).differences(measure):

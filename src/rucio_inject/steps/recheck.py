@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NotFound, ReplicaMissing
+from rucio_inject.domain.errors import NotFound, ReplicaMissing, SourceUnreadable
 from rucio_inject.domain.facts import Fact, FileSetBack, RuleKept, SourceKept
 from rucio_inject.domain.injection import FileRecord, FileState, SourceCopy
+from rucio_inject.measuring import there
 from rucio_inject.ports import Catalogue, KnownFile
 from rucio_inject.steps.compare import conflict
 from rucio_inject.steps.journal import Journal
@@ -152,10 +153,15 @@ class Recheck:
             if record.state is FileState.REGISTERED:
                 return None
             state = FileState.REGISTERED
-        elif has_source(record):
-            state = FileState.MEASURED
         else:
-            return self._journal.failed(record.did, lost(record, f"{reason}, nor at {self._rse}"))
+            try:
+                found = has_source(record)
+            except SourceUnreadable as error:
+                return self._journal.failed(record.did, error)
+            if not found:
+                missing = lost(record, f"{reason}, nor at {self._rse}")
+                return self._journal.failed(record.did, missing)
+            state = FileState.MEASURED
         return FileSetBack(at=at, did=record.did, state=state, reason=reason)
 
 
@@ -165,9 +171,9 @@ def _is_leaving(record: FileRecord) -> bool:
 
 def has_source(record: FileRecord) -> bool:
     """Whether a file can be brought again: its source was kept, or was about to be removed and
-    never was."""
+    never was. SourceUnreadable if the system does not tell."""
     freeing = record.source is SourceCopy.FREEING and not record.in_place
-    return record.source is SourceCopy.KEPT or (freeing and Path(record.path).exists())
+    return record.source is SourceCopy.KEPT or (freeing and there(Path(record.path)))
 
 
 def lost(record: FileRecord, why: str) -> ReplicaMissing:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rucio_inject.batches import batches, divided
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import InjectError
+from rucio_inject.domain.errors import InjectError, SourceUnreadable
 from rucio_inject.domain.facts import Fact, FileWaits, ReplicaReady
 from rucio_inject.domain.injection import FileRecord
 from rucio_inject.domain.replica import ReplicaState
@@ -62,8 +62,11 @@ class RestoreFiles:
     ) -> Iterator[FileRecord]:
         for record in files:
             error: InjectError | None = conflict(record, known[record.did])
-            if error is None and not has_source(record):
-                error = lost(record, f"{record.did} is on no RSE any more")
+            try:
+                if error is None and not has_source(record):
+                    error = lost(record, f"{record.did} is on no RSE any more")
+            except SourceUnreadable as unreadable:
+                error = unreadable
             if error is None:
                 yield record
             else:

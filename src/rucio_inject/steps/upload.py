@@ -26,7 +26,7 @@ from rucio_inject.domain.facts import (
     UploadLeftNothing,
 )
 from rucio_inject.domain.injection import FileRecord, FileState
-from rucio_inject.measuring import measure_file
+from rucio_inject.measuring import measure_file, there
 from rucio_inject.ports import Source, Storage, Stored
 from rucio_inject.steps.compare import CompareWithCatalogue, measure_of
 from rucio_inject.steps.journal import Journal
@@ -150,7 +150,7 @@ class UploadFiles:
         path = Path(record.path)
         # A generated file that is gone (its folder was cleaned between two runs) is made again:
         # ROOT files of the same physics differ in their bytes.
-        wanted = None if record.generated and not path.exists() else record.measure
+        wanted = None if record.generated and not there(path) else record.measure
         self._source.provide(path)
         try:
             stored = self._storage.put(self._rse, path, record.did)

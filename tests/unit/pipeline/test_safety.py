@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.injection_world import HOLDERS, NAMES, SCOPE, Witness, World, telescope_files
+from tests.injection_world import HOLDERS, NAMES, SCOPE, Witness, World, blind, telescope_files
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
@@ -78,6 +78,11 @@ def stop_after(world: World, doing: str, calls: int = 1) -> None:
     with pytest.raises(Crash):
         world.run()
     world.lake.no_crash()
+
+
+def killed(*_: Any, **__: Any) -> None:
+    """Where a run is killed."""
+    raise Crash
 
 
 class TestRealSources:
@@ -230,6 +235,43 @@ class TestRealSources:
         world.run()
         assert sorted(path.name for path in inbox.iterdir()) == sorted(NAMES[:2])
         assert failure_codes(world) == dict.fromkeys(NAMES[:2], "replica-missing")
+
+    def test_one_that_cannot_be_looked_at_holds_up_no_other(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.run()
+        free(world)
+        with monkeypatch.context() as patch:
+            blind(patch, NAMES[0])
+            world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[0]]
+        assert failure_codes(world) == {NAMES[0]: "source-unreadable"}
+        world.run()
+        assert {record.source for record in world.files()} == {SourceCopy.FREED}
+
+    def test_whether_one_is_there_is_asked_of_that_file_alone(
+        self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.run()
+        free(world)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed)
+            with pytest.raises(Crash):
+                world.run()
+        # Files whose removal was begun, and their datasets are erased meanwhile.
+        world.lake.files.clear()
+        world.lake.collections.clear()
+        world.lake.rules.clear()
+        for known in world.lake.rses.values():
+            known.bytes.clear()
+        with monkeypatch.context() as patch:
+            blind(patch, NAMES[0])
+            world.plan()
+            world.run()
+        assert failure_codes(world) == {NAMES[0]: "source-unreadable"}
+        world.run()
+        assert failure_codes(world) == {}
+        assert {record.source for record in world.files()} == {SourceCopy.FREED}
 
     def test_one_that_cannot_be_removed_holds_up_no_other(
         self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tests.injection_world import HOLDERS, NAMES, SCOPE, World, telescope_files
+from tests.injection_world import HOLDERS, NAMES, SCOPE, World, blind, telescope_files
 
 from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.domain import facts as f
@@ -178,6 +178,28 @@ class TestInbox:
         assert of_outcome(world.run()) is ExitCode.FILES_FAILED
         assert world.lake.files == {}
 
+    @pytest.mark.parametrize("kind", ["inbox", "directory", "paths"])
+    def test_a_file_that_cannot_be_looked_at_holds_up_no_other(
+        self, world: World, inbox: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        telescope_files(inbox)
+        if kind == "inbox":
+            for name in NAMES:
+                arrive(inbox, name, b"events")
+        else:
+            source = {"kind": kind, "path": str(inbox)}
+            if kind == "paths":
+                source["list"] = str(world.folder / "list.txt")
+                Path(source["list"]).write_text("".join(f"{name}\n" for name in NAMES))
+            world.changes["source"] = source
+        with monkeypatch.context() as patch:
+            blind(patch, NAMES[0])
+            assert of_outcome(world.run()) is not ExitCode.DONE
+        others = dict.fromkeys(NAMES[1:], "VERIFIED")
+        assert {n: s for n, s in world.states().items() if n != NAMES[0]} == others
+        assert of_outcome(world.run()) is ExitCode.DONE
+        assert world.states() == dict.fromkeys(NAMES, "VERIFIED")
+
     def test_what_came_with_a_freed_file_goes_with_it(self, world: World, inbox: Path) -> None:
         complete = {"stable": None, "trigger": ".done"}
         world.changes["source"] |= {"free": True, "complete": complete}
@@ -272,6 +294,21 @@ class TestSentAgain:
         arrive(freed.parent, freed.name, b"first")
         world.run()
         assert world.states() == {NAMES[0]: "VERIFIED"}
+
+    def test_one_that_cannot_be_looked_at_is_told(
+        self, world: World, freed: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = {"kind": "directory", "path": str(freed.parent), "pattern": "*.root", "free": True}
+        world.changes["source"] = source
+        arrive(freed.parent, freed.name, b"first")
+        with monkeypatch.context() as patch:
+            blind(patch, freed.name)
+            assert of_outcome(world.run()) is ExitCode.FILES_FAILED
+        (told,) = world.facts(f.NameSkipped)
+        assert told.code == "source-unreadable"
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+        world.run()
+        assert not freed.exists()
 
     def test_elsewhere_it_is_told(self, world: World, freed: Path) -> None:
         (freed.parent / "again").mkdir()

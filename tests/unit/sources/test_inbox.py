@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,6 +173,43 @@ def test_links_are_followed_nowhere(inbox: Path, tmp_path: Path) -> None:
         assert isinstance(told, LeftOut)
         assert not told.later
         assert "symbolic link" in told.reason
+
+
+def test_what_cannot_be_looked_at_hides_no_other(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", ".hidden"):
+        written(inbox / name, ago=60)
+    real = os.DirEntry.stat
+
+    class Blind:
+        """Entries of a folder, two of which lie where the disk is faulty."""
+
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name = entry.name
+            self._entry = entry
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+            if self.name != "b":
+                raise OSError(errno.EIO, "Input/output error")
+            return real(self._entry, follow_symlinks=follow_symlinks)
+
+    @contextlib.contextmanager
+    def scandir(place: Path, listed: Callable[..., Any] = os.scandir) -> Iterator[Any]:
+        with listed(place) as entries:
+            yield map(Blind, entries)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    # Whatever its name: it may be a folder.
+    seen = {
+        str(file.where): file
+        for file in InboxSource(inbox, FakeClock(), Completeness(), pattern="b*").files()
+    }
+    assert set(seen) == {str(inbox / "a"), str(inbox / "b")}
+    left = seen[str(inbox / "a")]
+    assert isinstance(left, LeftOut)
+    assert not left.later
+    assert "Input/output error" in left.reason
 
 
 def test_what_is_no_file_is_told(inbox: Path) -> None:

@@ -58,10 +58,22 @@ def test_lines_are_paths_below_the_folder(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["../secret", "/etc/passwd", "night/../../secret", ".", "out/x", "link", "a\0b"]
+    "line",
+    [
+        "loop/a",
+        f"{'a' * 300}",
+        "../secret",
+        "/etc/passwd",
+        "night/../../secret",
+        ".",
+        "out/x",
+        "link",
+        "a\0b",
+    ],
 )
 def test_what_leads_out_of_the_folder_is_not_taken(root: Path, tmp_path: Path, line: str) -> None:
     (root / "out").symlink_to("/etc")
+    (root / "loop").symlink_to("loop")
     (root / "link").symlink_to(tmp_path / "secret")
     listing = tmp_path / "list.txt"
     listing.write_text(line)
