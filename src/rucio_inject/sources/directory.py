@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rucio_inject.domain.errors import NothingToInject, SourceUnreadable, UsageError
 from rucio_inject.measuring import unreadable
-from rucio_inject.ports import SourceFile
+from rucio_inject.ports import LeftOut, SourceFile
 
 # What telescopes leave beside their data. It is no data.
 NEIGHBOURS = frozenset({"MD5SUMS", "MD5SUMS.GZ"})
@@ -24,13 +24,20 @@ class DirectorySource:
         self._pattern = pattern
         self._recursive = recursive
 
-    def files(self) -> Iterator[SourceFile]:
-        """See the port. In the order of their paths. Links to folders are not followed."""
+    def files(self) -> Iterator[SourceFile | LeftOut]:
+        """See the port. In the order of their paths. Links are not followed; those to files are
+        told."""
         empty = True
         for path in self._walk():
             if fnmatch(path.name, self._pattern) and _may_be_data(path.name):
                 empty = False
-                yield SourceFile(path.absolute(), str(path.absolute()))
+                where = str(path.absolute())
+                if os.path.islink(path):  # noqa: PTH114 -- what cannot be looked at is no link
+                    yield LeftOut(
+                        where, f"{where} is a symbolic link: it is not followed", later=False
+                    )
+                else:
+                    yield SourceFile(path.absolute(), where)
         if empty:
             raise NothingToInject(
                 f"no file in {self._folder} is named like {self._pattern!r}",

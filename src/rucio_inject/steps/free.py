@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -150,7 +152,7 @@ class FreeSources:
     def _remove(
         self, files: Sequence[tuple[FileRecord, Callable[[], InjectError | None] | None]]
     ) -> int:
-        """Remove the source copies of a few files; gives the bytes that are gone. What comes with a
+        """Remove the source copies of a few files; gives the bytes that are free. What comes with a
         file is asked last, and may say why that stays."""
         self._journal.clock.check()
         now = self._journal.clock.now
@@ -160,25 +162,32 @@ class FreeSources:
         for record, forbids in files:
             if forbids is not None and (why := forbids()) is not None:
                 facts.append(self._journal.failed(record.did, why))
-            elif self._take_away(record):
+            elif (room := self._take_away(record)) is not None:
                 facts.append(SourceFreed(at=now(), did=record.did))
-                freed += measure_of(record).size
+                freed += room
         self._journal.tell(facts)
         return freed
 
-    def _take_away(self, record: FileRecord) -> bool:
-        """Whether a source copy is gone now, with what came with it."""
+    def _take_away(self, record: FileRecord) -> int | None:
+        """Bytes that are free now that a source copy is gone, with what came with it; None if any
+        of it is there still."""
         path = Path(record.path)
         beside = () if record.generated else self._came_with(path)
         # The file first: if what tells of it stays, by a crash or a refusal, the next run goes on.
-        return self._unlink(path) and all(
-            self._unlink(one) for one in beside if one.is_symlink() or one.is_file()
-        )
+        freed = self._unlink(path)
+        if freed is None:
+            return None
+        told = [self._unlink(one) for one in beside if not _is_folder(one)]
+        return None if None in told else freed
 
-    def _unlink(self, path: Path) -> bool:
-        """Whether a source copy, or what came with it, is gone now."""
+    def _unlink(self, path: Path) -> int | None:
+        """Bytes that are free now that a source copy, or what came with it, is gone; None if it is
+        there still."""
         try:
-            path.unlink(missing_ok=True)
+            found = path.lstat()
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
         except OSError as error:
             self._refused.append(
                 StorageRefused(
@@ -186,8 +195,16 @@ class FreeSources:
                     hint="mend its folder's permissions, then run the same command again",
                 )
             )
-            return False
-        return True
+            return None
+        # A link has none of what it leads to, and what has another name stays.
+        alone = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        return found.st_size if alone else 0
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder is at a path. What the system tells nothing of is none: it is told when it
+    cannot be removed."""
+    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114 -- no errors
 
 
 def _may_be_freed(record: FileRecord) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.injection_world import HOLDERS, NAMES, SCOPE, Witness, World, blind, telescope_files
 
+from rucio_inject.cli.exit_codes import ExitCode, of_outcome
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID, DIDType
@@ -272,6 +273,26 @@ class TestRealSources:
         world.run()
         assert failure_codes(world) == {}
         assert {record.source for record in world.files()} == {SourceCopy.FREED}
+
+    def test_a_link_is_not_taken_for_one(self, world: World, inbox: Path) -> None:
+        for name in NAMES[1:]:
+            (inbox / name).rename(world.folder / name)
+            (inbox / name).symlink_to(world.folder / name)
+        free(world)
+        outcome = world.run()
+        assert of_outcome(outcome) is ExitCode.FILES_FAILED
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+        assert sorted(path.name for path in inbox.iterdir()) == list(NAMES[1:])
+
+    def test_only_what_makes_room_counts_as_room(self, world: World, inbox: Path) -> None:
+        used = sum(path.stat().st_size for path in inbox.iterdir())
+        # Removed, it is there still: its room is had by the next one.
+        os.link(inbox / NAMES[0], world.folder / "also")
+        marks = {"high": 0.9, "low": 0.7, "capacity": used}
+        world.changes["source"] = {**world.changes["source"], "free": True, "watermark": marks}
+        world.run()
+        assert [path.name for path in inbox.iterdir()] == [NAMES[2]]
+        assert world.broken() == []
 
     def test_one_that_cannot_be_removed_holds_up_no_other(
         self, world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import SourceUnreadable, UsageError
 from rucio_inject.domain.names import Letter, MagicScience, Telescope, parse_name
 from rucio_inject.domain.place import Place
+from rucio_inject.ports import LeftOut, SourceFile
 from rucio_inject.science.content import RawContent
 from rucio_inject.sources.directory import DirectorySource
 from rucio_inject.sources.listing import ListingSource
@@ -103,12 +104,16 @@ class TestDirectory:
         return night
 
     def names(self, source: DirectorySource) -> list[str]:
-        return [file.path.name for file in source.files()]
+        return [file.path.name for file in self.files(source)]
+
+    def files(self, source: DirectorySource) -> list[SourceFile]:
+        """What it offers."""
+        return [file for file in source.files() if isinstance(file, SourceFile)]
 
     def test_in_order_and_without_what_is_no_data(self, night: Path) -> None:
         assert self.names(DirectorySource(night)) == ["a.root", "b.root", "notes.txt", "c.root"]
-        assert all(not file.generated for file in DirectorySource(night).files())
-        assert all(file.path.is_absolute() for file in DirectorySource(night).files())
+        files = self.files(DirectorySource(night))
+        assert all(not file.generated and file.path.is_absolute() for file in files)
 
     def test_a_pattern_chooses(self, night: Path) -> None:
         assert self.names(DirectorySource(night, pattern="[bc]*.root")) == ["b.root", "c.root"]
@@ -150,6 +155,23 @@ class TestDirectory:
             "b.root",
             "c.root",
         ]
+
+    def test_links_to_files_are_told(self, night: Path) -> None:
+        (night / "d.root").symlink_to(night / "a.root")
+        (night / "e.root").symlink_to("nowhere")
+        left = [
+            f for f in DirectorySource(night, pattern="*.root").files() if isinstance(f, LeftOut)
+        ]
+        assert [file.where for file in left] == [str(night / "d.root"), str(night / "e.root")]
+        assert all("symbolic link" in file.reason and not file.later for file in left)
+        # They may be all that is there.
+        assert len(list(DirectorySource(night, pattern="[de].root").files())) == 2
+
+    def test_a_file_that_became_a_link_is_not_provided(self, night: Path) -> None:
+        (night / "a.root").rename(night / "there.root")
+        (night / "a.root").symlink_to("there.root")
+        with pytest.raises(SourceUnreadable, match=r"a\.root"):
+            DirectorySource(night).provide(night / "a.root")
 
     def test_what_is_gone_since_is_told(self, night: Path) -> None:
         source = DirectorySource(night)
