@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NotFound
+from rucio_inject.domain.errors import NotFound, SourceChanged, SourceUnreadable
 from rucio_inject.domain.facts import (
     CollectionEnding,
     CollectionGone,
@@ -18,11 +18,14 @@ from rucio_inject.domain.facts import (
     RuleChanged,
     RuleEnding,
     RuleGone,
+    RuleKept,
 )
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy, reached
 from rucio_inject.domain.story import advance, replicas_left
+from rucio_inject.measuring import Seen
 from rucio_inject.ports import Bell, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
+from rucio_inject.steps.originals import check_original, read_original
 from rucio_inject.steps.pace import Pace
 
 # The undertaker takes what has expired: a second is as good as never having had a lifetime.
@@ -42,6 +45,16 @@ NOT_ENDED = frozenset(
         FileState.QUARANTINED,
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A dataset that may end: its files in the lake, those whose end is to come, and what shows
+    whether their sources are still what was read of them just now."""
+
+    inside: Sequence[FileRecord]
+    ready: Sequence[FileRecord]
+    seen: Mapping[DID, Seen]
 
 
 class EndRules:
@@ -67,67 +80,129 @@ class EndRules:
         """End the rules of datasets whose every file is VERIFIED; gives the others, and why not.
 
         A dataset with a file that was not read back is left alone, whoever put it there: the
-        replicas that its rules keep may be the last good ones. So is one with files that are still
-        to come: they would need its rules again.
+        replicas that its rules keep may be the last good ones. They are that, too, where a source
+        is gone, whoever removed it, or is another file by now. So is one left alone with files that
+        are still to come: they would need its rules again.
         """
         kept: dict[DID, str] = {}
-        chained = self._chained()
         for datasets in batches(self._journal.ledger.datasets(NOT_ENDED), ENDED_AT_ONCE):
             rules: dict[DID, list[RuleRecord]] = {dataset: [] for dataset in datasets}
             for rule in self._journal.ledger.rules(datasets=datasets):
                 rules[rule.dataset].append(rule)
+            # Sources are read first, which may take long: what Rucio says is to be young.
+            whole = {
+                dataset: found
+                for dataset in datasets
+                if (found := self._whole(dataset, rules[dataset], kept)) is not None
+            }
             self._end(
                 {
                     dataset: (files, [rule for rule in rules[dataset] if rule.gone_at is None])
-                    for dataset in datasets
-                    if (files := self._ready(dataset, rules[dataset], chained, kept))
+                    for dataset, files in self._ready(whole, rules, kept).items()
                 }
             )
         return kept
 
-    def _ready(
-        self,
-        dataset: DID,
-        rules: Sequence[RuleRecord],
-        chained: Mapping[DID, str],
-        kept: dict[DID, str],
-    ) -> list[DID]:
-        """The files of a dataset that may end now; of one that may not, `kept` is told why."""
+    def _whole(
+        self, dataset: DID, rules: Sequence[RuleRecord], kept: dict[DID, str]
+    ) -> _Whole | None:
+        """A dataset that may end now, as far as its record and its sources tell; of one that may
+        not, `kept` is told why."""
         self._journal.clock.check()
         if self._journal.ledger.counts(dataset=dataset).keys() & TO_COME:
-            return []
+            return None
         files = self._journal.ledger.files(dataset=dataset)
         inside = [record for record in files if _is_in_the_lake(record)]
         unproved = [r for r in inside if not reached(r.state, FileState.VERIFIED)]
         ready = [r for r in inside if r.state is FileState.VERIFIED]
-        why: str | None = None
-        if unproved or ready:
-            # First what will not change by itself.
-            why = _not_ours(inside, rules)
+        if not unproved and not ready:
+            return None
+        # First what will not change by itself.
+        why = _not_ours(inside, rules)
         if why is None and unproved:
             why = f"{len(unproved)} of its {len(inside)} files are not verified"
-        if why is None and ready and dataset in chained:
-            why = f"{chained[dataset]}: {UNLINK}"
-        if why is None and ready:
-            why = self._strangers(dataset, inside)
         if why is not None:
             kept[dataset] = why
-            return []
+            return None
         now = self._journal.clock.now()
         for record in ready:
             # A rule that was given its end purges: that the files may end must be known before.
             advance(record, FileExpiring(at=now, did=record.did))
-        return [record.did for record in ready]
+        try:
+            return _Whole(inside, ready, self._originals(ready))
+        except (SourceUnreadable, SourceChanged) as error:
+            self._keep(dataset, rules, error, kept)
+            return None
 
-    def _chained(self) -> Mapping[DID, str]:
-        """Datasets, not yet about to end, with a rule of ours to which somebody has linked a child
-        that is not OK."""
-        rules = self._journal.ledger.rules()
-        begun = {rule.dataset for rule in rules if rule.ends_dataset}
-        verified = self._journal.ledger.datasets({FileState.VERIFIED})
-        whole = sorted(dataset for dataset in verified if dataset not in begun)
+    def _originals(self, files: Sequence[FileRecord]) -> Mapping[DID, Seen]:
+        """What shows whether sources, which are what was injected, are still that. SourceUnreadable
+        or SourceChanged if one is gone, or is another one by now."""
+        seen: dict[DID, Seen] = {}
+        for record in files:
+            if not record.generated:
+                self._journal.clock.check()
+                seen[record.did] = read_original(record)
+        return seen
+
+    def _keep(
+        self,
+        dataset: DID,
+        rules: Sequence[RuleRecord],
+        error: SourceUnreadable | SourceChanged,
+        kept: dict[DID, str],
+    ) -> None:
+        """Leave a dataset alone of which a source is gone. An end that an earlier run, stopped
+        since, asked for is taken back: nothing else would keep what is left."""
+        kept[dataset] = f"{error.message}: these replicas may be the only copies"
+        now = self._journal.clock.now
+        for rule in rules:
+            if rule.ends_dataset and rule.gone_at is None:
+                try:
+                    self._catalogue.keep_rule(rule.rule_id)
+                except NotFound:
+                    self._journal.tell([RuleGone(at=now(), rule_id=rule.rule_id)])
+                else:
+                    why = kept[dataset]
+                    self._journal.tell([RuleKept(at=now(), rule_id=rule.rule_id, reason=why)])
+
+    def _ready(
+        self,
+        whole: Mapping[DID, _Whole],
+        rules: Mapping[DID, Sequence[RuleRecord]],
+        kept: dict[DID, str],
+    ) -> Mapping[DID, list[DID]]:
+        """The files of datasets that may end now, by all that is known; of those that may not,
+        `kept` is told why."""
+        chained = self._chained(whole.keys(), rules)
+        ready: dict[DID, list[DID]] = {}
+        for dataset, known in whole.items():
+            why = f"{chained[dataset]}: {UNLINK}" if dataset in chained else None
+            if why is None:
+                why = self._strangers(dataset, known.inside)
+            if why is not None:
+                kept[dataset] = why
+        for dataset, known in whole.items():
+            if dataset in kept:
+                continue
+            try:
+                for record in known.ready:
+                    # The last look: they were read a while ago.
+                    if record.did in known.seen:
+                        check_original(record, known.seen[record.did])
+            except (SourceUnreadable, SourceChanged) as error:
+                self._keep(dataset, rules[dataset], error, kept)
+                continue
+            ready[dataset] = [record.did for record in known.ready]
+        return ready
+
+    def _chained(
+        self, datasets: Collection[DID], rules: Mapping[DID, Sequence[RuleRecord]]
+    ) -> Mapping[DID, str]:
+        """Those of some datasets, not yet about to end, with a rule of ours to which somebody has
+        linked a child that is not OK."""
+        whole = sorted(d for d in datasets if not any(rule.ends_dataset for rule in rules[d]))
         views = self._catalogue.rules(whole, self._account) if whole else ()
-        ours = {rule.rule_id for rule in rules}
+        ours = {rule.rule_id for dataset in whole for rule in rules[dataset]}
         return {v.did: v.chained for v in views if v.rule_id in ours and v.chained is not None}
 
     def _strangers(self, dataset: DID, ours: Sequence[FileRecord]) -> str | None:
