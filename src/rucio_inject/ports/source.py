@@ -18,8 +18,8 @@ class SourceFile:
     `name` is what the grammar reads, with whatever folders tell; `generated`: the file is made for
     the lake, so it may be removed after. `pfn`: the file is at an RSE already, and stays there;
     `path` is then no path of this machine. `announced` is what came with it about its content,
-    `metadata` what else is known of it; `modified` is when it was written to last, None where
-    nobody looked.
+    `metadata` what else is known of it; `modified` is when it was written to last, and `size` its
+    bytes now, None where nobody looked.
     """
 
     path: Path
@@ -29,6 +29,7 @@ class SourceFile:
     announced: Announced | None = None
     metadata: Mapping[str, str | int] = field(default_factory=dict)
     modified: datetime | None = None
+    size: int | None = None
 
     @property
     def where(self) -> str:

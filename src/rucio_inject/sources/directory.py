@@ -31,13 +31,7 @@ class DirectorySource:
         for path in self._walk():
             if fnmatch(path.name, self._pattern) and _may_be_data(path.name):
                 empty = False
-                where = str(path.absolute())
-                if os.path.islink(path):  # noqa: PTH114 -- what cannot be looked at is no link
-                    yield LeftOut(
-                        where, f"{where} is a symbolic link: it is not followed", later=False
-                    )
-                else:
-                    yield SourceFile(path.absolute(), where)
+                yield _offered(path.absolute())
         if empty:
             raise NothingToInject(
                 f"no file in {self._folder} is named like {self._pattern!r}",
@@ -55,6 +49,17 @@ class DirectorySource:
                 folders.clear()
             for name in sorted(names):
                 yield Path(place, name)
+
+
+def _offered(path: Path) -> SourceFile | LeftOut:
+    try:
+        found = path.lstat()
+    except OSError:
+        # It is told when its bytes are wanted.
+        return SourceFile(path, str(path))
+    if stat.S_ISLNK(found.st_mode):
+        return LeftOut(str(path), f"{path} is a symbolic link: it is not followed", later=False)
+    return SourceFile(path, str(path), size=found.st_size)
 
 
 def refuse_unless_file(path: Path) -> None:

@@ -176,7 +176,7 @@ class InboxSource:
             yield LeftOut(str(path), f"{path} is not complete yet: {self._waits(age)}", later=True)
             return
         name = str(path)
-        yield SourceFile(path, name, announced=announced, modified=modified)
+        yield SourceFile(path, name, announced=announced, modified=modified, size=known.st_size)
 
     def _waits(self, age: float) -> str:
         wanted = self._complete

@@ -35,11 +35,13 @@ class NamedSource:
         """See the port. What is not there, or leads out of the folder, is left out and told."""
         for one in self._chosen():
             try:
-                path = self._inside(one.path)
+                path, size = self._inside(one.path)
             except ValueError as error:
                 yield LeftOut(one.path, f"{one.path} {error}", later=False)
                 continue
-            yield SourceFile(path, str(path), announced=one.announced, metadata=one.metadata)
+            yield SourceFile(
+                path, str(path), announced=one.announced, metadata=one.metadata, size=size
+            )
 
     def provide(self, path: Path) -> None:
         """See the port."""
@@ -49,8 +51,9 @@ class NamedSource:
             raise not_there(path) from error
         refuse_unless_file(path)
 
-    def _inside(self, text: str) -> Path:
-        """The path of a file below the root. ValueError, with the reason, if it is not there."""
+    def _inside(self, text: str) -> tuple[Path, int | None]:
+        """The path of a file below the root, and its size; None if nothing is there. ValueError,
+        with the reason, if it may not be taken."""
         if not text or "\0" in text:
             raise ValueError("is no path")
         path = Path(os.path.normpath(self._root / text))
@@ -60,15 +63,15 @@ class NamedSource:
         if not is_inside(path, self._root):
             raise ValueError(f"leads out of {self._root}: it is not taken")
         try:
-            link = stat.S_ISLNK(path.lstat().st_mode)
+            found = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             # It is told when its bytes are wanted.
-            link = False
+            return path, None
         except OSError as error:
             raise ValueError(f"cannot be looked at: {error.strerror}") from error
-        if link:
+        if stat.S_ISLNK(found.st_mode):
             raise ValueError("is a symbolic link: it is not followed")
-        return path
+        return path, found.st_size
 
 
 def from_list(listing: Path) -> Callable[[], Iterator[Chosen]]:

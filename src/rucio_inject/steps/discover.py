@@ -201,11 +201,16 @@ class Discover:
             yield SourceSentAgain(at=now, did=record.did, measure=measure)
 
     def _rewritten(self, file: SourceFile, record: FileRecord) -> InjectError | None:
-        """Why what lies at the source now is not the file on record; None if it is, or if nobody
-        says that it was written to since that was measured."""
+        """Why what lies at the source now is not the file on record; None if it is, or if neither
+        its size nor its time says that it was written to since that was measured."""
+        if record.measure is None:
+            return None
+        if file.size is not None and file.size != record.measure.size:
+            # Whatever its time says: a file server's clock may be behind ours.
+            wrong: Sequence[str] = (f"size: {record.measure.size} != {file.size}",)
+            return _written_anew(file, record, wrong)
         since = record.measured_at
-        untouched = file.modified is None or since is None or file.modified <= since
-        if untouched or record.measure is None:
+        if file.modified is None or since is None or file.modified <= since:
             return None
         try:
             wrong = record.measure.differences(self._looks.measure(file.path))

@@ -206,7 +206,8 @@ def test_a_source_that_was_written_anew_is_read_once(
     name = watch.arrive(1).name
     watch.look()
     assert (watch.inbox / name).exists() is not free
-    for content in ("other bytes", "others again"):
+    # Of another size it would not be read at all.
+    for content in ("other bytes".ljust(len(name)), "others again".ljust(len(name))):
         (watch.inbox / name).write_text(content)
         digest = hashlib.md5(content.encode()).hexdigest()
         (watch.inbox / f"{name}.md5").write_text(digest)

@@ -144,6 +144,29 @@ class TestInbox:
         assert "was written anew" in told.reason
         assert world.lake.files[DIDS[0]].measure == measured(b"first")
 
+    @pytest.mark.parametrize("kind", ["inbox", "directory", "paths"])
+    def test_one_that_grows_is_told_whatever_the_clock_of_its_server(
+        self, world: World, inbox: Path, kind: str
+    ) -> None:
+        source = {"kind": kind, "path": str(inbox)}
+        if kind == "paths":
+            source["list"] = str(world.folder / "list.txt")
+            Path(source["list"]).write_text(f"{NAMES[0]}\n")
+        world.changes["source"] = source
+        # A server that is 90 seconds behind calls what it wrote this second as old as that.
+        behind = world.clock.now().timestamp() - 90
+        (inbox / NAMES[0]).write_bytes(b"first half, ")
+        os.utime(inbox / NAMES[0], (behind, behind))
+        world.run()
+        assert world.states() == {NAMES[0]: "VERIFIED"}
+        with (inbox / NAMES[0]).open("ab") as file:
+            file.write(b"second half")
+        os.utime(inbox / NAMES[0], (behind, behind))
+        assert of_outcome(world.run()) is ExitCode.FILES_FAILED
+        (told,) = world.facts(f.NameSkipped)
+        assert "written anew" in told.reason
+        assert "size: 12 != 23" in told.reason
+
     def test_a_file_that_is_only_touched_is_the_same(self, world: World, inbox: Path) -> None:
         path = arrive(inbox, NAMES[0], b"first")
         world.run()
