@@ -13,7 +13,8 @@ from tests.web.made import Shown, make, posted_in, shown
 from rucio_inject.testing.scenes import START, Scene, month
 
 
-@pytest.fixture(scope="session")
+# Not for longer: its threads look at files, which other tests play tricks with.
+@pytest.fixture(scope="module")
 def month_shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """Three cycles, of which the last is open, with files that are stuck and set aside; and a
     campaign that was never run. Only looked at."""

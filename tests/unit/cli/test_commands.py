@@ -146,8 +146,12 @@ class TestForeignFolders:
     def test_a_closed_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
     ) -> None:
-        def closed(path: Path, **_: object) -> None:
-            raise PermissionError(13, "Permission denied", str(path))
+        stat = Path.stat
+
+        def closed(path: Path, **how: Any) -> Any:
+            if path.is_relative_to(tmp_path):
+                raise PermissionError(13, "Permission denied", str(path))
+            return stat(path, **how)
 
         # Root may look everywhere, so a closed folder has to be played.
         monkeypatch.setattr(Path, "stat", closed)
