@@ -37,6 +37,7 @@ from rucio_inject.steps.proofs import Proofs
 from rucio_inject.steps.recheck import GivenUp, Recheck
 from rucio_inject.steps.restore import RestoreFiles
 from rucio_inject.steps.room import CheckRoom
+from rucio_inject.steps.same_file import SameFile
 from rucio_inject.steps.sampling import Sampling
 from rucio_inject.steps.turns import Turns, Valve
 from rucio_inject.steps.upload import UploadFiles
@@ -214,6 +215,7 @@ class Assembly:
         ending = EndRules(
             self._journal,
             self._ports.catalogue,
+            SameFile(self._ports.storage),
             account=self._account,
             lifetimes=live_on,
             default=end.lifetime,
@@ -242,6 +244,7 @@ class Assembly:
         return FreeSources(
             self._journal,
             self._proofs(),
+            SameFile(self._ports.storage),
             made_in=self._folders.source if makes_files(campaign) else None,
             real_ones_too=frees_sources(campaign),
             watermark=watermark(campaign, self._ports.catalogue, self._ports.storage),

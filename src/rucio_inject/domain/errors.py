@@ -29,6 +29,7 @@
         ├── NameRefused            its name is not of the grammar
         ├── SourceUnreadable       it is not there, or may not be read
         ├── SourceChanged          its bytes changed while they were read, or since
+        ├── SourceIsReplica        it is itself what an RSE holds
         ├── ContentConflict        the catalogue holds this DID with other content
         ├── ReplicaBusy            its replica is being brought or removed by somebody else
         ├── ChecksumMismatch       the bytes read back are not the bytes that went in
@@ -248,6 +249,12 @@ class SourceChanged(FileRefused):
     """The source file changed while it was read, or since it was measured."""
 
     code = "source-changed"
+
+
+class SourceIsReplica(FileRefused):
+    """The source file is itself what an RSE holds: with the one the other would go."""
+
+    code = "source-is-replica"
 
 
 class ContentConflict(FileRefused):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rucio_inject.batches import batches
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.errors import NotFound, SourceChanged, SourceUnreadable
+from rucio_inject.domain.errors import (
+    FileRefused,
+    NotFound,
+    SourceChanged,
+    SourceIsReplica,
+    SourceUnreadable,
+)
 from rucio_inject.domain.facts import (
     CollectionEnding,
     CollectionGone,
@@ -27,6 +34,7 @@ from rucio_inject.ports import Bell, Catalogue, KnownFile, Storage
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.originals import check_original, read_original
 from rucio_inject.steps.pace import Pace
+from rucio_inject.steps.same_file import CannotTell, SameFile
 
 # The undertaker takes what has expired: a second is as good as never having had a lifetime.
 COLLECTION_LIFETIME = 1
@@ -64,6 +72,7 @@ class EndRules:
         self,
         journal: Journal,
         catalogue: Catalogue,
+        same_file: SameFile,
         *,
         account: str,
         lifetimes: Mapping[str, int],
@@ -72,6 +81,7 @@ class EndRules:
         """`lifetimes`: seconds by RSE expression; `default` for the others."""
         self._journal = journal
         self._catalogue = catalogue
+        self._same_file = same_file
         self._account = account
         self._lifetimes = lifetimes
         self._default = default
@@ -85,6 +95,7 @@ class EndRules:
         are still to come: they would need its rules again.
         """
         kept: dict[DID, str] = {}
+        self._same_file.forget()
         for datasets in batches(self._journal.ledger.datasets(NOT_ENDED), ENDED_AT_ONCE):
             rules: dict[DID, list[RuleRecord]] = {dataset: [] for dataset in datasets}
             for rule in self._journal.ledger.rules(datasets=datasets):
@@ -130,17 +141,21 @@ class EndRules:
             advance(record, FileExpiring(at=now, did=record.did))
         try:
             return _Whole(inside, ready, self._originals(ready))
-        except (SourceUnreadable, SourceChanged) as error:
+        except (SourceUnreadable, SourceChanged, SourceIsReplica) as error:
             self._keep(dataset, rules, error, kept)
             return None
 
     def _originals(self, files: Sequence[FileRecord]) -> Mapping[DID, Seen]:
         """What shows whether sources, which are what was injected, are still that. SourceUnreadable
-        or SourceChanged if one is gone, or is another one by now."""
+        or SourceChanged if one is gone, or is another one by now; SourceIsReplica if it would go
+        with its replica."""
         seen: dict[DID, Seen] = {}
         for record in files:
             if not record.generated:
                 self._journal.clock.check()
+                # Where nobody may write it is not known: no upload took such a place for its own.
+                with suppress(CannotTell):
+                    self._same_file.refuse(record)
                 seen[record.did] = read_original(record)
         return seen
 
@@ -148,7 +163,7 @@ class EndRules:
         self,
         dataset: DID,
         rules: Sequence[RuleRecord],
-        error: SourceUnreadable | SourceChanged,
+        error: FileRefused,
         kept: dict[DID, str],
     ) -> None:
         """Leave a dataset alone of which a source is gone. An end that an earlier run, stopped

@@ -14,6 +14,7 @@ from rucio_inject.batches import batches
 from rucio_inject.domain.errors import (
     InjectError,
     SourceChanged,
+    SourceIsReplica,
     SourceUnreadable,
     StorageRefused,
 )
@@ -25,6 +26,7 @@ from rucio_inject.steps.compare import measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.organise import ending_datasets
 from rucio_inject.steps.proofs import Proofs
+from rucio_inject.steps.same_file import CannotTell, SameFile
 
 VERIFIED = frozenset({FileState.VERIFIED})
 LEFT = frozenset({SourceCopy.KEPT, SourceCopy.FREEING})
@@ -60,6 +62,7 @@ class FreeSources:
         self,
         journal: Journal,
         proofs: Proofs,
+        same_file: SameFile,
         *,
         made_in: Path | None,
         real_ones_too: bool,
@@ -71,6 +74,7 @@ class FreeSources:
         a real file alone, and goes with it."""
         self._journal = journal
         self._proofs = proofs
+        self._same_file = same_file
         self._made_in = made_in
         self._real_ones_too = real_ones_too
         self._watermark = watermark
@@ -81,6 +85,7 @@ class FreeSources:
         """Remove what may be removed. StorageRefused, after all others, for what the disk does
         not let us remove."""
         self._refused = []
+        self._same_file.forget()
         if self._made_in is not None:
             self._remove_made(self._made_in)
         if self._real_ones_too:
@@ -128,12 +133,18 @@ class FreeSources:
             yield list(self._kept_in_the_lake(list(self._unchanged(some))))
 
     def _unchanged(self, files: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, Seen | None]]:
-        """Those of some files that are at the source what was injected, or are not there."""
+        """Those of some files that are at the source what was injected, and no replica itself, or
+        that are not there."""
         for record in files:
             self._journal.clock.check()
             try:
-                yield record, _seen(record)
-            except (SourceUnreadable, SourceChanged) as error:
+                seen = _seen(record)
+                if seen is not None:
+                    self._same_file.refuse(record)
+                yield record, seen
+            except CannotTell as error:
+                self._refused.append(error)
+            except (SourceUnreadable, SourceChanged, SourceIsReplica) as error:
                 self._journal.tell([self._journal.failed(record.did, error)])
 
     def _kept_in_the_lake(

@@ -32,6 +32,7 @@ from rucio_inject.steps.compare import CompareWithCatalogue, measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import refuse_mismatch
 from rucio_inject.steps.pool import SILENT, in_threads
+from rucio_inject.steps.same_file import SameFile
 
 # What has been done is held back so long, in seconds, that much is told, and placed, at once.
 GATHER = 0.1
@@ -192,7 +193,8 @@ class UploadFiles:
 
     def _as_it_lies(self, record: FileRecord, taken: PlaceTaken) -> Stored:
         """What lies in a file's place already, if it is the file: a try of ours whose answer was
-        lost, or anybody's: the same bytes are as good."""
+        lost, or anybody's: the same bytes are as good, unless they are the source itself."""
+        SameFile(self._storage).refuse_at(Path(record.path), self._rse, taken.pfn)
         measure = record.measure or measure_file(Path(record.path))
         refuse_mismatch(record, measure)
         found = self._storage.measure(self._rse, taken.pfn)
