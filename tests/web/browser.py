@@ -90,7 +90,7 @@ def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     page.on(
         "console",
         lambda told: (
-            visited.problems.append(f"console: {told.text}")
+            visited.problems.append(f"console: {told.text} {told.location}")
             if told.type in {"error", "warning"} and LATE not in told.text
             else None
         ),
