@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rucio_inject.domain.facts import Fact
 from rucio_inject.notify.channels import Channel
-from rucio_inject.notify.troubles import Kind, Troubles, due
+from rucio_inject.notify.troubles import TELLING, Kind, Troubles, due
 from rucio_inject.posting import NotDelivered
 from rucio_inject.whole_files import replacing_durably
 
@@ -23,6 +24,8 @@ _KNOWN = TypeAdapter(dict[str, Troubles])
 AGAIN = (5.0, 30.0, 120.0, 600.0)
 """Seconds until a message that could not be delivered is tried again, each time; the last one goes
 on for ever."""
+MOST_SEEN = 50_000
+"""Facts that wait at most while a channel takes its time; older ones go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Notifier:
         self._manners = manners
         self._now = now
         self._complain = complain
-        self._seen: list[Fact] = []
+        self._seen: deque[Fact] = deque(maxlen=MOST_SEEN)
         self._troubles: list[tuple[Kind, str, datetime]] = []
         self._lock = threading.Lock()
         # What was known last, and whether the file has it, too.
@@ -102,7 +105,7 @@ class Notifier:
     def record(self, facts: Sequence[Fact]) -> None:
         """See `ports.FactSink`."""
         with self._lock:
-            self._seen += facts
+            self._seen += [fact for fact in facts if isinstance(fact, TELLING)]
 
     def late(self, words: str) -> None:
         """A run is late: no fact tells that."""
@@ -117,10 +120,7 @@ class Notifier:
     def pump(self, *, last: bool = False) -> None:
         """Send what is due; `last`: the process ends. What cannot be delivered, or be kept on disk,
         is complained of, and raises nothing."""
-        with self._lock:
-            seen, self._seen = self._seen, []
-            troubles, self._troubles = self._troubles, []
-        if not seen and not troubles and self._kept and not self._file.exists():
+        if not (self._seen or self._troubles) and self._kept and not self._lies_there():
             return
         with ExitStack() as alone:
             try:
@@ -133,17 +133,32 @@ class Notifier:
             before = {
                 way.channel.name: known.get(way.channel.name, Troubles()) for way in self._ways
             }
-            after = {
-                way.channel.name: self._pump(
-                    way, self._grown(before[way.channel.name], way, seen, troubles), last=last
-                )
-                for way in self._ways
-            }
+            was_kept = self._kept
+            # Whatever breaks from here on: nothing is forgotten, and nobody is told twice.
+            self._known, self._kept = self._with_news(before), False
+            for way in self._ways:
+                name = way.channel.name
+                told = self._pump(way, self._known[name], last=last)
+                self._known = {**self._known, name: told}
             if found is None:
-                self._kept = self._kept and after == before
+                self._kept = was_kept and self._known == before
             else:
-                self._kept = after == found or self._keep(after, last=last)
-            self._known = after
+                self._kept = self._known == found or self._keep(self._known, last=last)
+
+    def _lies_there(self) -> bool:
+        # Path.exists raises what a file server answers that is away for a moment.
+        return os.path.exists(self._file)  # noqa: PTH110
+
+    def _with_news(self, known: Mapping[str, Troubles]) -> Mapping[str, Troubles]:
+        """What is known with what was seen since, each way by itself."""
+        with self._lock:
+            seen, troubles = list(self._seen), list(self._troubles)
+            self._seen.clear()
+            self._troubles.clear()
+        return {
+            way.channel.name: self._grown(known[way.channel.name], way, seen, troubles)
+            for way in self._ways
+        }
 
     @staticmethod
     def _grown(

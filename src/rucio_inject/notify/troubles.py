@@ -18,6 +18,8 @@ from rucio_inject.domain.rule import RuleState
 EXAMPLES = 3
 _NOT_FAILED = frozenset({0, 130})
 _MISMATCH = "checksum-mismatch"
+TELLING = (f.RuleChanged, f.FileFailed, f.RunEnded, f.LookEnded)
+"""The facts that may change what is wrong: see `Troubles.with_fact`."""
 
 
 class Kind(StrEnum):

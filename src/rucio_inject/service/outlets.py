@@ -94,7 +94,9 @@ class Outlets:
 
 
 class _Pipe:
-    """An outlet whose failures are told once, and which is left in peace for a while then."""
+    """An outlet whose failures are told once, and which is left in peace for a while then. What
+    nobody foresaw is told likewise: a service goes on for weeks, and who is to be told of its
+    troubles must not be lost to the first odd answer of a disk."""
 
     def __init__(self, outlet: Outlet, clock: Clock, complain: Callable[[str], None]) -> None:
         self._outlet = outlet
@@ -110,12 +112,18 @@ class _Pipe:
         try:
             self._outlet.pump(last=last)
         except InjectError as error:
-            if not self._pause or last:
-                self._complain(error.message)
-            self._pause = min(max(2 * self._pause, PULSE), _LONGEST_PAUSE)
+            self._failed(error.message, last=last)
+        except Exception as error:  # noqa: BLE001 -- told, and tried again; it would end the thread
+            self._failed(f"not sent: {type(error).__name__}: {error}; it is tried again", last=last)
         else:
-            self._pause = 0.0
+            self._pause, self._next = 0.0, self._clock.monotonic()
+
+    def _failed(self, words: str, *, last: bool) -> None:
+        first = not self._pause
+        self._pause = min(max(2 * self._pause, PULSE), _LONGEST_PAUSE)
         self._next = self._clock.monotonic() + self._pause
+        if first or last:
+            self._complain(words)
 
 
 def channels(notify: Notify) -> list[Channel]:

@@ -22,7 +22,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import UsageError
 from rucio_inject.domain.rule import RuleState, RuleView
 from rucio_inject.notify.channels import Channel, MailChannel, WebhookChannel
-from rucio_inject.notify.notifier import Manners, Notifier
+from rucio_inject.notify.notifier import MOST_SEEN, Manners, Notifier
 from rucio_inject.notify.troubles import Message
 from rucio_inject.posting import NotDelivered
 from rucio_inject.testing.fake_clock import FakeClock
@@ -49,6 +49,18 @@ class Postbox:
     def titles(self) -> list[str]:
         """What came."""
         return [message.title for message in self.got]
+
+
+class Odd(Postbox):
+    """A channel that does what no channel should."""
+
+    is_odd = True
+
+    def send(self, message: Message) -> None:
+        """See `Channel`."""
+        if self.is_odd:
+            raise ZeroDivisionError
+        super().send(message)
 
 
 class Scene:
@@ -223,6 +235,52 @@ def test_a_folder_that_is_lost_or_a_file_that_is_damaged_stops_nothing(tmp_path:
     scene.failed("a.root")
     scene.pass_time(31)
     assert "cannot be kept: " in scene.complaints[-1]
+
+
+def test_a_folder_that_cannot_be_looked_at_stops_nothing(tmp_path: Path) -> None:
+    box = Postbox()
+    # Of such a name Python's Path.exists raises, as it does of a file server that is away.
+    scene = Scene(tmp_path / ("n" * 300), box)
+    scene.pass_time(1)
+    assert scene.complaints == []
+    scene.failed("a.root")
+    scene.pass_time(31)
+    scene.pass_time(31)
+    assert box.titles == ["magic is in trouble: quarantine"]
+    assert len(scene.complaints) == 1
+    assert scene.complaints[0].endswith("cannot be kept: File name too long")
+
+
+def test_what_nobody_foresaw_makes_nothing_told_twice_or_never(tmp_path: Path) -> None:
+    box, odd = Postbox("webhook"), Odd("mail")
+    scene = Scene(tmp_path, box, odd)
+    scene.failed("a.root")
+    scene.notifier.late("the run of 12:00 goes on")
+    scene.clock.advance(31)
+    with pytest.raises(ZeroDivisionError):
+        scene.notifier.pump()
+    odd.is_odd = False
+    scene.pass_time(1)
+    scene.pass_time(1)
+    told = ["magic is in trouble: quarantine, late"]
+    assert (box.titles, odd.titles) == (told, told)
+    scene.notifier = scene.another()
+    scene.pass_time(1)
+    assert (box.titles, odd.titles) == (told, told), "it is on disk"
+
+
+def test_what_waits_while_a_channel_is_slow_is_what_may_be_told(tmp_path: Path) -> None:
+    box = Postbox()
+    scene = Scene(tmp_path, box)
+    begun = f.RunBegun(at=scene.clock.now(), process="process 7")
+    failed = f.RunEnded(at=scene.clock.now(), code=4, words="no", seconds=1)
+    scene.notifier.record([failed, *[begun] * (2 * MOST_SEEN)])
+    scene.pass_time(31)
+    scene.notifier.record([failed] * (2 * MOST_SEEN))
+    scene.pass_time(86_401)
+    lines = [message.lines[0] for message in box.got]
+    assert lines[0].startswith("runs, or looks of a watch, that failed: 1, ")
+    assert lines[1].startswith(f"runs, or looks of a watch, that failed: {MOST_SEEN + 1}, ")
 
 
 @pytest.mark.parametrize("lost", ["notified.json", ".notified.json.part", "notified.json.lock"])
