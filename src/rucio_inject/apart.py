@@ -19,7 +19,8 @@ says so before."""
 
 
 def apart(question: Callable[[], Answer]) -> Future[Answer]:
-    """Ask in a thread of its own. The end of the process does not wait for the answer."""
+    """Ask in a thread of its own; LedgerUnavailable if none can be begun. The end of the process
+    does not wait for the answer."""
     coming: Future[Answer] = Future()
 
     def ask() -> None:
@@ -28,7 +29,11 @@ def apart(question: Callable[[], Answer]) -> Future[Answer]:
         except BaseException as error:  # noqa: BLE001 -- raised where the answer is taken
             coming.set_exception(error)
 
-    threading.Thread(target=ask, name="asking", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="asking", daemon=True).start()
+    except RuntimeError as error:
+        # The machine has no room for another thread now.
+        coming.set_exception(LedgerUnavailable(f"its ledger cannot be asked: {error}"))
     return coming
 
 

@@ -64,9 +64,13 @@ class Outlets:
             sink.record(facts)
 
     def begin(self) -> Self:
-        """Begin to send."""
-        for thread in self._threads:
-            thread.start()
+        """Begin to send. RuntimeError if there is no room for a thread: then nothing is sent."""
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:
+            self.end()
+            raise
         return self
 
     def end(self) -> None:

@@ -267,10 +267,15 @@ class Service:
         except InjectError as error:
             self._problem(file, _whole(error))
             return
+        if file.post is None or file.post.campaign != campaign:
+            try:
+                self._take_up(file, campaign)
+            except RuntimeError as error:
+                # No thread can be begun now: as if it had changed it is read again.
+                file.changed = None
+                self._problem(file, f"{file.path} cannot be taken up now: {error}")
+                return
         file.problem = None
-        if file.post is not None and file.post.campaign == campaign:
-            return
-        self._take_up(file, campaign)
 
     def _take_up(self, file: _File, campaign: Campaign) -> None:
         asked = Asked(partial(on_record, campaign, self._clock), self._clock, self._asking)
@@ -282,12 +287,13 @@ class Service:
 
         notifier = make_notifier(campaign, self._clock, self._complain)
         post = Post(campaign, surround, self._clock, tell, notifier)
+        numbers = partial(self._census.numbers, [post])
+        outlets = make_service_outlets(campaign, notifier, numbers, self._clock, self._complain)
+        outlets.begin()
         if file.outlets is not None:
             # What they have to tell yet they send by themselves.
             file.outlets.end()
-        numbers = partial(self._census.numbers, [post])
-        outlets = make_service_outlets(campaign, notifier, numbers, self._clock, self._complain)
-        file.post, file.outlets = post, outlets.begin()
+        file.post, file.outlets = post, outlets
 
     def _refuse(self, file: _File, campaign: Campaign) -> None:
         if campaign.schedule is None:

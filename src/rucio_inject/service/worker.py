@@ -6,13 +6,14 @@ in memory is gone with it: none of that touches the service.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 from rucio_inject.domain.facts import Fact
 from rucio_inject.service.fact_lines import facts
@@ -50,7 +51,8 @@ class ProcessWorker:
     """Implements `Worker` with a command that is given two more options, for its pipes."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], told: Told) -> None:
-        """`told` is shown the run's facts, from another thread. OSError if it cannot be begun."""
+        """`told` is shown the run's facts, from another thread. OSError if it cannot be begun, or
+        not be listened to: then there is none."""
         facts_in, facts_out = os.pipe()
         bell_in, ringer = os.pipe()
         os.set_blocking(ringer, False)
@@ -78,12 +80,30 @@ class ProcessWorker:
         self._said: deque[str] = deque(maxlen=_LINES_KEPT)
         stderr = self._process.stderr
         assert stderr is not None
+        pipes = [os.fdopen(facts_in, "rb"), stderr]
         self._threads = [
-            threading.Thread(target=_hear, args=(os.fdopen(facts_in, "rb"), told), daemon=True),
-            threading.Thread(target=self._listen, args=(stderr,), daemon=True),
+            threading.Thread(target=_hear, args=(pipes[0], told), daemon=True),
+            threading.Thread(target=self._listen, args=(pipes[1],), daemon=True),
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            self._give_up(pipes)
+            raise OSError(errno.EAGAIN, str(error)) from None
+
+    def _give_up(self, pipes: Sequence[IO[bytes]]) -> None:
+        """No thread can be begun: a run that nobody watches must not go on."""
+        self._process.kill()
+        self._process.wait()
+        for thread, pipe in zip(self._threads, pipes, strict=True):
+            if thread.ident is None:
+                pipe.close()
+            else:
+                # What it has to tell yet comes before the error.
+                thread.join(timeout=5)
+        assert self._ringer is not None
+        os.close(self._ringer)
 
     @property
     def pid(self) -> int:

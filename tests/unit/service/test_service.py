@@ -134,6 +134,30 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
+def no_room(thread: threading.Thread) -> None:
+    """As Python says it."""
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_machine_without_room_for_a_thread_ends_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = "notify: {webhook: {url: 'http://127.0.0.1:1/'}}\n"
+    good, told = scene.write("good"), scene.write("told", more=hook)
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", no_room)
+    service = scene.service(good, told, asking=apart)
+    scene.steps(service, 5)
+    assert service.health().checks == {
+        "scheduler": "at work",
+        "good": "its ledger cannot be asked: can't start new thread",
+        "told.yaml": f"{told} cannot be taken up now: can't start new thread",
+    }
+    monkeypatch.setattr(threading.Thread, "start", start)
+    until(lambda: scene.steps(service, 20) and set(scene.runs) == {"good", "told"})
+    service.close()
+
+
 def test_a_bad_campaign_stops_no_other_and_is_taken_up_when_it_is_mended(scene: Scene) -> None:
     good, bad = scene.write("good"), scene.write("bad", '"61 * * * *"')
     service = scene.service(good, bad, scene.folder / "absent.yaml")

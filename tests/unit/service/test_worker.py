@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +100,35 @@ def test_a_process_that_is_killed_or_cannot_be_begun() -> None:
     before = open_pipes()
     with pytest.raises(FileNotFoundError):
         ProcessWorker(["/no/such/program"], {}, lambda _: None)
+    assert open_pipes() <= before
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_process_that_nobody_can_listen_to_is_ended(
+    monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    before = open_pipes()
+    started: list[threading.Thread] = []
+    processes: list[subprocess.Popen[bytes]] = []
+    start, popen = threading.Thread.start, subprocess.Popen
+
+    def start_some(thread: threading.Thread) -> None:
+        if len(started) == fails:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    def begin(*words: Any, **more: Any) -> subprocess.Popen[bytes]:
+        processes.append(popen(*words, **more))
+        return processes[-1]
+
+    monkeypatch.setattr("rucio_inject.service.worker.threading.Thread.start", start_some)
+    monkeypatch.setattr("rucio_inject.service.worker.subprocess.Popen", begin)
+    with pytest.raises(OSError, match="can't start new thread"):
+        ProcessWorker(
+            [sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ), lambda _: None
+        )
+    assert [process.returncode for process in processes] == [-9]
     assert open_pipes() <= before
 
 
