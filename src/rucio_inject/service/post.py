@@ -50,6 +50,14 @@ class _Run:
     late: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """For a run that is due and cannot begin: its tick, and the next one after that was seen."""
+
+    tick: datetime
+    following: datetime
+
+
 class Post:
     """Begins the runs of a campaign in time, one at a time.
 
@@ -74,12 +82,16 @@ class Post:
         self.notifier = notifier
         self.trouble: str | None = None
         """Why nothing can be begun now, if it cannot."""
+        self.missed: str | None = None
+        """Which run could not begin before the next one was due, and why."""
         self._timetable = Timetable(campaign.schedule)
         self._surround = surround
         self._clock = clock
         self._tell = tell
         # Ticks after this moment are due; None until the ledger could be asked.
         self._since: datetime | None = None
+        self._made_at = clock.now()
+        self._wait: _Wait | None = None
         self._begun_at: datetime | None = None
         self._again: float | None = None
         self._failures = 0
@@ -160,8 +172,11 @@ class Post:
         """Do what is due; `room`: whether another run may be begun now."""
         if self._run is not None:
             self._watch(self._run)
-        elif not self._draining and self._is_due() and room:
-            self._begin()
+        elif not self._draining:
+            due = self._is_due()
+            if due and room:
+                self._begin()
+            self._look_whether_missed(due=due, room=room)
 
     def _is_due(self) -> bool:
         if self._since is None:
@@ -173,6 +188,30 @@ class Post:
         self._since = min(self._since, now)
         again = self._again is not None and self._clock.monotonic() >= self._again
         return again or self._timetable.after(self._since) <= now
+
+    def _look_whether_missed(self, *, due: bool, room: bool) -> None:
+        """Tell people, once an outage, if what is due has not begun when the next tick comes."""
+        now = self._clock.now()
+        # As long as the ledger never answered, what comes after the start of the service is due.
+        tick = self._timetable.after(min(self._since or self._made_at, now))
+        if self.busy or not (due or (self._since is None and tick <= now)):
+            self._wait, self.missed = None, None
+            return
+        # Counted from when it is seen: what was missed before, while nobody looked, is one run.
+        following = self._timetable.after(now)
+        if self._wait is None:
+            self._wait = _Wait(min(tick, now), following)
+        elif now >= self._wait.following and self.missed is None:
+            why = self.trouble or "its ledger has not answered yet"
+            if not room:
+                why = "as many runs go on as may at a time"
+            due_at = f"{self._wait.tick:%Y-%m-%dT%H:%M:%SZ}"
+            self.missed = f"the run due at {due_at} could not begin: {why}"
+            if self.notifier is not None:
+                self.notifier.late(self.missed)
+        elif following < self._wait.following and self.missed is None:
+            # The clock was put back.
+            self._wait = _Wait(min(self._wait.tick, now), following)
 
     def _learn(self) -> None:
         """Ask the ledger when the last run was."""

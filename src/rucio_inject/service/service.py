@@ -199,7 +199,7 @@ class Service:
         for file in self._files:
             post = file.post
             if post is not None:
-                words = file.problem or post.trouble
+                words = file.problem or post.trouble or post.missed
                 checks[post.campaign.campaign] = words or posted[post].phase.value
             else:
                 checks[file.path.name] = file.problem or "not read"
@@ -236,7 +236,7 @@ class Service:
 
     def _mention(self, post: Post) -> None:
         """Complain once of each trouble of a campaign."""
-        name, trouble = post.campaign.campaign, post.trouble
+        name, trouble = post.campaign.campaign, post.trouble or post.missed
         if trouble is None:
             self._told.pop(name, None)
         elif self._told.get(name) != trouble:

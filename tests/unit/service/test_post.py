@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from rucio_inject.campaign.schema import Campaign
 from rucio_inject.domain.errors import LedgerError
 from rucio_inject.domain.facts import Fact, RunBegun, RunEnded
+from rucio_inject.notify.notifier import Notifier
 from rucio_inject.ports.board import Phase
 from rucio_inject.service.history import History, Record
 from rucio_inject.service.post import AGAIN, Post
@@ -91,6 +94,12 @@ class Scene:
             }
         )
         return Post(campaign, self, self.clock, self.facts.extend)
+
+    def notes(self) -> list[str]:
+        """What people are told of runs that are late."""
+        notes: list[str] = []
+        self.post.notifier = cast("Notifier", SimpleNamespace(late=notes.append))
+        return notes
 
     def hire(self, told: Callable[[Sequence[Fact]], None]) -> FakeRun:
         """See `Surround`."""
@@ -328,6 +337,70 @@ def test_without_room_it_waits_its_turn() -> None:
     assert scene.runs == []
     scene.steps(2)
     assert len(scene.runs) == 1
+
+
+LATE = {
+    "held": "its ledger is held by process 7 on wn01",
+    "ledger_is_away": "the ledger is away",
+    "ledger_is_silent": "its ledger has not answered yet",
+    "full": "a run cannot be begun: no more processes",
+    "room": "as many runs go on as may at a time",
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_people_are_told_once_of_an_outage_in_which_no_run_can_begin(what: str) -> None:
+    scene = Scene("0 * * * *")
+    notes = scene.notes()
+    scene.steps(60)
+    for due_at in ("2026-03-01T13:00:00Z", "2026-03-02T09:00:00Z"):
+        if what != "room":
+            setattr(scene, what, "process 7 on wn01" if what == "held" else True)
+        begun, room = len(scene.begun), what != "room"
+        scene.steps(2 * HOUR - 120, each=60, room=room)
+        assert notes == []
+        scene.steps(18 * HOUR + 60, each=60, room=room)
+        assert len(scene.begun) == begun
+        told = f"the run due at {due_at} could not begin: {LATE[what]}"
+        assert [*notes, scene.post.missed] == [told, told]
+        notes.clear()
+        if what != "room":
+            setattr(scene, what, None if what == "held" else False)
+        scene.steps(60)
+        assert len(scene.begun) == begun + 1
+        assert scene.post.missed is None
+        scene.runs[-1].ends(0)
+        scene.steps(5)
+
+
+def test_a_ledger_that_is_away_from_the_start_is_told_of() -> None:
+    scene = Scene("0 * * * *")
+    notes = scene.notes()
+    scene.ledger_is_away = True
+    scene.steps(2 * HOUR - 60, each=60)
+    assert notes == []
+    scene.steps(10 * HOUR, each=60)
+    assert notes == ["the run due at 2026-03-01T13:00:00Z could not begin: the ledger is away"]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_was_missed_while_nobody_looked_is_not_told(silent: bool) -> None:
+    past = History(NOON, RunEnded(at=NOON, code=0, words="", seconds=1))
+    scene = Scene("0 * * * *", past)
+    scene.clock.advance(30 * HOUR)
+    scene.post = scene.restarted()
+    notes = scene.notes()
+    for _ in range(2):
+        scene.ledger_is_silent = silent
+        scene.steps(20)
+        scene.ledger_is_silent = False
+        scene.steps(20)
+        assert scene.post.busy
+        scene.runs[-1].ends(0)
+        scene.steps(5)
+        # A clock that is put forward.
+        scene.set_clock(scene.clock.monotonic() + 50 * HOUR)
+    assert notes == []
 
 
 def test_the_board_tells_the_next_tick() -> None:
