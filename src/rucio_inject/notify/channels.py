@@ -74,7 +74,7 @@ class MailChannel:
             mail = self._mail(message)
             with self._connected() as server:
                 if self.user is not None and self.password is not None:
-                    server.login(self.user, self.password())
+                    self._sign_in(server, self.user, self.password())
                 server.send_message(mail)
         except UsageError as error:
             raise NotDelivered(error.message) from None
@@ -87,6 +87,12 @@ class MailChannel:
         except OSError as error:
             why = error.strerror or str(error)
             raise self._refused(f"cannot be reached: {why}") from None
+        except ValueError as error:
+            raise self._refused(f"cannot be sent the message: {type(error).__name__}") from None
+
+    def _sign_in(self, server: smtplib.SMTP, user: str, password: str) -> None:
+        try:
+            server.login(user, password)
         except ValueError as error:
             # smtplib signs in with ASCII alone; the text of the error quotes the password.
             why = f"cannot be used as it is set up: {type(error).__name__}"

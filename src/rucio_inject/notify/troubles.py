@@ -102,7 +102,9 @@ class Troubles:
         return self
 
     def with_trouble(self, kind: Kind, example: str, at: datetime) -> Troubles:
-        """After something went wrong."""
+        """After something went wrong. A name from a disk may hold bytes that are no text, and that
+        neither a file nor a mail takes."""
+        example = example.encode("utf-8", "backslashreplace").decode()
         known = self.open.get(kind)
         now = known.seen_again(example) if known else Trouble(kind, at, examples=(example,))
         return replace(self, open={**self.open, kind: now}, over_at=None)

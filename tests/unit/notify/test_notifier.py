@@ -432,6 +432,22 @@ def test_a_real_mail_server_gets_a_mail(mail_server: tuple[int, _Kept]) -> None:
     assert "θ² is lost" in payload.decode()
 
 
+def test_a_name_that_is_no_text_is_told_by_mail_and_kept(
+    tmp_path: Path, mail_server: tuple[int, _Kept]
+) -> None:
+    port, kept = mail_server
+    channel = MailChannel("127.0.0.1", port, "inject@example.org", ("shift@example.org",), "none")
+    scene = Scene(tmp_path, channel)
+    name = b"/data/caf\xe9.root".decode("utf-8", "surrogateescape")
+    scene.run_ends(4, f"cannot read {name}")
+    scene.pass_time(31)
+    assert scene.complaints == []
+    assert len(kept.got) == 1
+    payload = kept.got[0].get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    assert r"cannot read /data/caf\udce9.root" in payload.decode()
+
+
 def test_mail_is_not_sent_without_the_security_that_is_asked_for(
     mail_server: tuple[int, _Kept],
 ) -> None:
