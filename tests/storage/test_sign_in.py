@@ -88,12 +88,13 @@ def test_an_expired_proxy_ends_the_run_and_sets_no_file_aside(
         keys = {**keys, "sign_in": {"renew": renew}}
         again = bench.run(keys)
         assert again.code == 0, again.err
-        # An audit also tells of what other tests left in the scope.
-        for command, codes in (("audit", {0, 4}), ("doctor", {0})):
+        for command in ("audit", "doctor"):
             (grid_lake.paths.client_home("magic") / "token").unlink(missing_ok=True)
             grid_lake.renew_proxy("magic", EXPIRED)
             looked = bench.command(command, keys)
-            assert looked.code in codes, looked.out + looked.err
+            # What other tests left at these storages is for them to tell, too.
+            assert looked.code != 6, looked.out + looked.err
+            assert "expired at" not in looked.out + looked.err
     finally:
         grid_lake.renew_proxy("magic", GOOD)
 
