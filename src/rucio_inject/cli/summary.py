@@ -85,6 +85,7 @@ def _what_came_of_files(report: RunReport) -> dict[str, Any]:
             "folder": totals.freed_from and str(totals.freed_from),
             "rse": report.lake.upload_rse if report.in_place and totals.freed else None,
         },
+        "rules_there_before": _not_ours(report),
         "empty": totals.empty,
         "this_run": {str(what): count for what, count in (report.done or {}).items()},
         "origin": outcome.origin
@@ -262,6 +263,14 @@ def _replicated(report: RunReport) -> Iterator[str]:
     for expression, rses in lake.rses.items():
         where = ", ".join(rses)
         yield f"                {expression}" + ("" if where == expression else f" is {where}")
+    if theirs := _not_ours(report):
+        were = f"{plural(theirs, 'rule')} {'was' if theirs == 1 else 'were'} there before"
+        yield f"                {were}: whoever made such a rule may end it, and its copies go"
+
+
+def _not_ours(report: RunReport) -> int:
+    """Rules that somebody else made, another campaign perhaps, and that keep our copies."""
+    return sum(rule.adopted and rule.gone_at is None for rule in report.rules)
 
 
 def _is_ok(rule: RuleRecord) -> bool:

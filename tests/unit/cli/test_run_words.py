@@ -259,6 +259,15 @@ def test_what_was_in_the_lake_before_was_not_injected() -> None:
     assert as_json(report(outcome_of(theirs)))["adopted"] == {"files": 1, "bytes": 5}
 
 
+def test_rules_of_others_may_be_ended_by_them() -> None:
+    others, ended = replace(rule("a"), adopted=True), replace(rule("b"), adopted=True, gone_at=NOON)
+    told = report(outcome_of(record(FileState.VERIFIED)), rules=[others, ended, rule("c")])
+    text = "\n".join(as_text(told))
+    assert "1 rule was there before: whoever made such a rule may end it" in text
+    assert as_json(told)["rules_there_before"] == 1
+    assert "there before" not in "\n".join(as_text(report(GONE, rules=[rule("c")])))
+
+
 def test_what_earlier_runs_did_is_told_as_such() -> None:
     outcome = outcome_of(*[record(FileState.VERIFIED)] * 3)
     text = "\n".join(as_text(report(outcome, done={Done.VERIFIED: 2, Done.REPLICATED: 3})))
