@@ -18,8 +18,9 @@ from rucio_inject.plan import Plan
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
 from rucio_inject.steps.close import CloseDatasets, closed
 from rucio_inject.steps.compare import CompareWithCatalogue
+from rucio_inject.steps.confirm import ConfirmGone
 from rucio_inject.steps.discover import Discover
-from rucio_inject.steps.expire import ConfirmGone, EndRules
+from rucio_inject.steps.expire import EndRules
 from rucio_inject.steps.foresee import ForeseeFiles, Promise
 from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.free_origin import FreeAtOrigin

@@ -17,8 +17,9 @@ from rucio_inject.ports import Analysis
 from rucio_inject.steps.access import AccessFiles, AnalyseFiles, RemoveCopies
 from rucio_inject.steps.close import CloseDatasets
 from rucio_inject.steps.compare import CompareWithCatalogue
+from rucio_inject.steps.confirm import ConfirmGone
 from rucio_inject.steps.discover import Discover
-from rucio_inject.steps.expire import ConfirmGone, EndRules
+from rucio_inject.steps.expire import EndRules
 from rucio_inject.steps.free import FreeSources
 from rucio_inject.steps.free_origin import FreeAtOrigin
 from rucio_inject.steps.in_place import TakeAsTheyLie
