@@ -85,7 +85,8 @@ def _what_came_of_files(report: RunReport) -> dict[str, Any]:
             "folder": totals.freed_from and str(totals.freed_from),
             "rse": report.lake.upload_rse if report.in_place and totals.freed else None,
         },
-        "rules_there_before": _not_ours(report),
+        # They are looked at only where something has changed.
+        "rules_there_before": _not_ours(report) if outcome.changed else None,
         "empty": totals.empty,
         "this_run": {str(what): count for what, count in (report.done or {}).items()},
         "origin": outcome.origin

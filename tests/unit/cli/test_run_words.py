@@ -265,6 +265,8 @@ def test_rules_of_others_may_be_ended_by_them() -> None:
     text = "\n".join(as_text(told))
     assert "1 rule was there before: whoever made such a rule may end it" in text
     assert as_json(told)["rules_there_before"] == 1
+    unlooked = replace(told, outcome=replace(told.outcome, changed=False), rules=())
+    assert as_json(unlooked)["rules_there_before"] is None
     assert "there before" not in "\n".join(as_text(report(GONE, rules=[rule("c")])))
 
 
