@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rucio_inject.domain.errors import CatalogueError, LedgerError, StorageError
 from rucio_inject.domain.facts import RSECounted
-from rucio_inject.domain.usage import Usage
+from rucio_inject.domain.usage import Usage, counted
 from rucio_inject.ports import Catalogue, Clock, Storage
 from rucio_inject.whole_files import replacing
 
@@ -29,6 +29,8 @@ _AT_END = 100 * LONGEST_LINE
 # All counts begin so, as they are written here.
 _HEAD = re.compile(rb'\{"at":"([^"]+Z)","rse":("(?:[^"\\]|\\.)*")')
 RECOVERY = 10
+# A listing rests as soon as it has worked for so many seconds.
+BREATH = 0.005
 # Seconds that a count under way is waited for when the work has ended by an exception.
 GRACE = 0.3
 # The same when it has ended well, the last count included: whoever listed for so long lists
@@ -197,15 +199,46 @@ def _is_kept(
     return first and at >= since
 
 
+class _Work:
+    """The seconds that a listing has worked, with rests between that are ten times as long: the
+    storage, and this machine, are for others meanwhile."""
+
+    def __init__(self, clock: Clock, rest: Callable[[float], object]) -> None:
+        self._clock = clock
+        self._rest = rest
+        self._since = clock.monotonic()
+        self._before = 0.0
+
+    @property
+    def without_rest(self) -> float:
+        """Seconds since the last rest."""
+        return self._clock.monotonic() - self._since
+
+    @property
+    def took(self) -> float:
+        """Seconds in all, without the rests."""
+        return self._before + self.without_rest
+
+    def breathe(self) -> None:
+        """Rest, if it is time."""
+        worked = self.without_rest
+        if worked >= BREATH:
+            self._before += worked
+            self._rest(RECOVERY * worked)
+            self._since = self._clock.monotonic()
+
+
 class Listings:
     """How long it takes to list the storages, kept from one look of a watch to the next."""
 
     def __init__(self) -> None:
         self.took = 0.0
-        """Seconds of the last one that came to its end."""
+        """Seconds of the last one that came to its end, without its rests."""
+        self.recovery = 0.0
+        """Seconds that the storages are given to recover from the last one: ten times as long as
+        it took since its last rest."""
         self.rested_at = 0.0
-        """When the storages have had ten times as long to recover; of the clock that never runs
-        backwards."""
+        """When they have had them; of the clock that never runs backwards."""
         self.under_way = False
         """Also one that an earlier look did not wait for."""
 
@@ -215,14 +248,15 @@ class Listings:
         return self.took > SLOW
 
     @contextmanager
-    def one(self, clock: Clock) -> Iterator[None]:
-        """A listing."""
-        begun, self.under_way = clock.monotonic(), True
+    def one(self, clock: Clock, rest: Callable[[float], object]) -> Iterator[_Work]:
+        """A listing; `rest` takes the seconds of each of its rests."""
+        self.under_way, work = True, _Work(clock, rest)
         try:
-            yield
+            yield work
         finally:
-            self.took, self.under_way = clock.monotonic() - begun, False
-            self.rested_at = clock.monotonic() + RECOVERY * self.took
+            self.took, self.under_way = work.took, False
+            self.recovery = RECOVERY * work.without_rest
+            self.rested_at = clock.monotonic() + self.recovery
 
 
 class Sampler:
@@ -292,36 +326,34 @@ class Sampler:
     @property
     def pause(self) -> float:
         """Seconds until the next count. A storage that takes long to be listed is given ten times
-        as long to recover."""
-        return max(self._interval, RECOVERY * self._listings.took)
+        as long to recover, during the listing if it can be."""
+        return max(self._interval, self._listings.recovery)
 
     def count(self, *, storages: bool = True) -> list[RSECounted]:
         """Count every RSE now; its storage, too, unless one is being listed still."""
         storage = self._storage if storages and not self._listings.under_way else None
         if storage is None:
             return [self._counted(rse, None) for rse in self._rses]
-        with self._listings.one(self._clock):
-            return [self._counted(rse, storage) for rse in self._rses]
+        # Nobody who has ended waits for the rests.
+        with self._listings.one(self._clock, self._ended.wait) as work:
+            count = partial(self._stored, storage, work.breathe)
+            return [self._counted(rse, count) for rse in self._rses]
 
-    def _counted(self, rse: str, storage: Storage | None) -> RSECounted:
+    def _counted(self, rse: str, stored: Callable[[str], Usage | None] | None) -> RSECounted:
         return RSECounted(
             at=self._clock.now(),
             rse=rse,
             catalogue=_asked(self._catalogue.usage, rse),
-            storage=None if storage is None else _asked(partial(self._stored, storage), rse),
+            storage=None if stored is None else _asked(stored, rse),
         )
 
-    def _stored(self, storage: Storage, rse: str) -> Usage | None:
+    def _stored(self, storage: Storage, breathe: Callable[[], None], rse: str) -> Usage | None:
         if self._scope is None:
-            return storage.count(rse)
+            return storage.count(rse, breathe)
         listing = storage.listing(rse, self._scope)
         if listing is None:
             return None
-        files = size = 0
-        for file in listing:
-            files += 1
-            size += file.size or 0
-        return Usage(files, size)
+        return counted((file.size or 0 for file in listing), breathe)
 
     def _run(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -108,6 +108,7 @@ class Storage(Protocol):
         earlier call may have done it, whose answer was lost."""
         ...
 
-    def count(self, rse: str) -> Usage | None:
-        """What a listing of the storage shows; None where it cannot be listed."""
+    def count(self, rse: str, breathe: Callable[[], None] | None = None) -> Usage | None:
+        """What a listing of the storage shows; None where it cannot be listed. `breathe` is called
+        now and then meanwhile, and may take its time."""
         ...

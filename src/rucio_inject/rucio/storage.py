@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.domain.names import GENERIC_NAME
-from rucio_inject.domain.usage import Usage
+from rucio_inject.domain.usage import Usage, counted
 from rucio_inject.measuring import source_stat
 from rucio_inject.ports import Clock, Stored, StoredFile
 from rucio_inject.rucio import answers, protocols
@@ -317,35 +318,29 @@ class RucioStorage:
         if self.exists(rse, pfn):
             raise StorageRefused(f"{doing}: it is still there")
 
-    def count(self, rse: str) -> Usage | None:
+    def count(self, rse: str, breathe: Callable[[], None] | None = None) -> Usage | None:
         """See the port."""
         doing = f"cannot count what is at {rse}"
         way = self._listable(doing, rse)
         if way is None:
             return None
         if way.driver is not None:
-            return _counted(doing, walk_if_there(way.driver, way.prefix))
+            return _counted(doing, walk_if_there(way.driver, way.prefix), breathe)
         prefixes = {Path(prefix) for prefix in self._rses.get(rse).prefixes}
         if not prefixes or not all(prefix.is_dir() for prefix in prefixes):
             return None
-        files = size = 0
+        held = chain.from_iterable(walk(str(prefix)) for prefix in prefixes)
         try:
-            for prefix in prefixes:
-                for _, held in walk(str(prefix)):
-                    files += 1
-                    size += held
+            return counted((size for _, size in held), breathe)
         except OSError:
             return None
-        return Usage(files, size)
 
 
-def _counted(doing: str, entries: Iterator[Entry]) -> Usage | None:
-    files = size = 0
+def _counted(
+    doing: str, entries: Iterator[Entry], breathe: Callable[[], None] | None
+) -> Usage | None:
     try:
         with storage_errors(doing):
-            for entry in entries:
-                files += 1
-                size += entry.size
+            return counted((entry.size for entry in entries), breathe)
     except StorageError:
         return None
-    return Usage(files, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from rucio_inject.domain.errors import (
     StorageUnavailable,
 )
 from rucio_inject.domain.names.placement import GENERIC_NAME
-from rucio_inject.domain.usage import Usage
+from rucio_inject.domain.usage import Usage, counted
 from rucio_inject.ports import Stored, StoredFile
 from rucio_inject.testing.lake_values import LakeRSE
 from rucio_inject.testing.memory_daemons import measure_bytes, pfn_of
@@ -143,11 +143,12 @@ class MemoryStorage:
                 raise StorageRefused(f"{doing}: it is still there")
             storage.bytes.pop(pfn, None)
 
-    def count(self, rse: str) -> Usage | None:
+    def count(self, rse: str, breathe: Callable[[], None] | None = None) -> Usage | None:
         """See the port. Not a call that a crash counts: a thread of its own makes it."""
         with self._lake.lock:
             held = self._reached(rse, f"cannot count {rse}").bytes
-            return Usage(len(held), sum(map(len, held.values())))
+            sizes = [len(content) for content in held.values()]
+        return counted(sizes, breathe)
 
     def _reached(self, rse: str, doing: str) -> LakeRSE:
         storage = self._lake.rse(rse)

@@ -238,7 +238,8 @@ class TestSampler:
                 sampler._thread.join(300)
                 done.append("the work of the block")
 
-        def breaks(self: MemoryStorage, rse: str) -> None:
+        def breaks(self: MemoryStorage, rse: str, breathe: object) -> None:
+            del breathe
             raise KeyError(rse)
 
         with pytest.raises(KeyError):
@@ -258,8 +259,8 @@ class TestSampler:
                 listing.wait(300)
                 raise KeyboardInterrupt
 
-        def slow(self: MemoryStorage, rse: str) -> None:
-            del self, rse
+        def slow(self: MemoryStorage, rse: str, breathe: object) -> None:
+            del self, rse, breathe
             listing.set()
             go_on.wait(300)
 
@@ -273,8 +274,8 @@ class TestSampler:
     def test_a_slow_storage_is_left_in_peace(
         self, lake: MemoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def count(self: MemoryStorage, rse: str) -> Usage:
-            del self, rse
+        def count(self: MemoryStorage, rse: str, breathe: object) -> Usage:
+            del self, rse, breathe
             lake.clock.advance(20)
             return Usage(0, 0)
 
@@ -284,6 +285,27 @@ class TestSampler:
         monkeypatch.setattr(MemoryStorage, "count", count)
         sampler.count()
         assert sampler.pause == 400
+
+    @pytest.mark.parametrize("scope", [None, "MAGIC"])
+    def test_a_listing_rests_ten_times_as_long_as_it_works(
+        self,
+        lake: MemoryLake,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        scope: str | None,
+    ) -> None:
+        for number in range(1000):
+            lake.rses["PIC-INJECT"].bytes[pfn_of("PIC-INJECT", DID("MAGIC", f"{number}"))] = b"1"
+        moments = iter(range(100))
+        monkeypatch.setattr(lake.clock, "monotonic", lambda: float(next(moments)))
+        sampler = self.sampler(lake, tmp_path / "c", interval=0, scope=scope)
+        rests: list[float] = []
+        monkeypatch.setattr(sampler._ended, "wait", rests.append)
+        first, _ = sampler.count()
+        assert first.storage == Usage(1000, 1000)
+        # Each look at the clock is a second later than the one before.
+        assert rests == [RECOVERY] * 3
+        assert 0 < sampler.pause < RECOVERY * sampler._listings.took
 
     def test_only_what_lies_below_a_scope(self, lake: MemoryLake, tmp_path: Path) -> None:
         for rse in ("PIC-INJECT", "LAPP-FAST"):
@@ -313,8 +335,8 @@ class TestSampler:
     ) -> None:
         listed: list[str] = []
 
-        def count(self: MemoryStorage, rse: str) -> Usage:
-            del self
+        def count(self: MemoryStorage, rse: str, breathe: object) -> Usage:
+            del self, breathe
             listed.append(rse)
             lake.clock.advance(SLOW)
             return Usage(7, 7)
@@ -343,8 +365,8 @@ class TestSampler:
         begun, go_on = threading.Event(), threading.Event()
         listed: list[str] = []
 
-        def count(self: MemoryStorage, rse: str) -> Usage:
-            del self
+        def count(self: MemoryStorage, rse: str, breathe: object) -> Usage:
+            del self, breathe
             listed.append(rse)
             begun.set()
             assert go_on.wait(300)

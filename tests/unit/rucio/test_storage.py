@@ -475,6 +475,15 @@ def test_a_storage_that_cannot_be_listed(storage: RucioStorage, pool: Path, sour
     assert storage.count("RSE") is None
 
 
+def test_a_count_may_rest(storage: RucioStorage, pool: Path, source: Path) -> None:
+    storage.put("RSE", source, FILE)
+    for number in range(1000):
+        (pool / f"{number}").write_bytes(b"12")
+    rests: list[None] = []
+    assert storage.count("RSE", lambda: rests.append(None)) == Usage(1001, 2004)
+    assert len(rests) == 3
+
+
 def test_a_folder_that_cannot_be_listed_is_not_counted_as_empty(
     storage: RucioStorage, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
