@@ -57,6 +57,9 @@ class _Throttled:
         found = getattr(self._storage, name)
         return partial(self._put, found) if name == "put" else found
 
+    def porters(self, rse: str, most: int) -> None:
+        """See the port: nobody is quicker than the rate."""
+
     def _put(self, put: Any, rse: str, path: Path, did: DID) -> Stored:
         size = 0
         with suppress(OSError):  # the storage tells that it cannot be read

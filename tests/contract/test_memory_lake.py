@@ -18,7 +18,7 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.rule import RuleRequest, RuleState
 from rucio_inject.testing.contracts.catalogue import CatalogueContract
-from rucio_inject.testing.contracts.storage import StorageContract
+from rucio_inject.testing.contracts.storage import PortersContract, StorageContract
 from rucio_inject.testing.contracts.world import ContractWorld
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
@@ -63,7 +63,7 @@ class TestMemoryCatalogue(CatalogueContract):
     """The fake passes."""
 
 
-class TestMemoryStorage(StorageContract):
+class TestMemoryStorage(StorageContract, PortersContract):
     """The fake passes."""
 
 

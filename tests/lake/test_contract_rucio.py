@@ -16,7 +16,7 @@ from rucio_inject.lake.embedded import EmbeddedLake
 from rucio_inject.patience import Patience, patient
 from rucio_inject.rucio.session import Session, SignIn
 from rucio_inject.testing.contracts.catalogue import CatalogueContract
-from rucio_inject.testing.contracts.storage import StorageContract
+from rucio_inject.testing.contracts.storage import PortersContract, StorageContract
 from rucio_inject.testing.contracts.world import ContractWorld
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class TestRucioCatalogue(CatalogueContract):
     """The real one passes."""
 
 
-class TestRucioStorage(StorageContract):
+class TestRucioStorage(StorageContract, PortersContract):
     """The real one passes."""
 
 

@@ -101,9 +101,18 @@ class CrashMachine(RuleBasedStateMachine):
         catalogue.add_files = add_files  # type: ignore[method-assign,assignment]
         catalogue.expire_collection = expire_collection  # type: ignore[method-assign]
 
-    @initialize(real=st.booleans(), free=st.booleans(), end=st.booleans(), files=st.integers(1, 3))
-    def begin(self, real: bool, free: bool, end: bool, files: int) -> None:
-        """A campaign is written: of mock files, or of real ones."""
+    @initialize(
+        real=st.booleans(),
+        free=st.booleans(),
+        end=st.booleans(),
+        files=st.integers(1, 3),
+        porters=st.booleans(),
+    )
+    def begin(self, real: bool, free: bool, end: bool, files: int, porters: bool) -> None:
+        """A campaign is written: of mock files, or of real ones; so many that porters bring them,
+        or not."""
+        if porters:
+            self.opened.enter_context(patch("rucio_inject.steps.upload.MANY", 1))
         self.world.changes["end"] = END if end else None
         if real:
             source = {"kind": "directory", "path": str(self.inbox), "free": free and not end}

@@ -20,11 +20,12 @@ from rucio_inject.ports.clock import Bell, Clock
 from rucio_inject.ports.health import Health, ServerHealth, SessionLife
 from rucio_inject.ports.ledger import FactSink, Ledger
 from rucio_inject.ports.source import LeftOut, Source, SourceFile
-from rucio_inject.ports.storage import Storage, Stored, StoredFile
+from rucio_inject.ports.storage import Arrived, Porters, Storage, Stored, StoredFile
 
 __all__ = [
     "Analyser",
     "Analysis",
+    "Arrived",
     "AttributeValue",
     "Bell",
     "Catalogue",
@@ -38,6 +39,7 @@ __all__ = [
     "Ledger",
     "LeftOut",
     "NewFile",
+    "Porters",
     "Quota",
     "ServerHealth",
     "SessionLife",

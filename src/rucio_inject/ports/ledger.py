@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rucio_inject.domain.did import DID
-from rucio_inject.domain.facts import DrainOrdered, Fact
 from rucio_inject.domain.injection import FileRecord, FileState, RuleRecord, SourceCopy
 from rucio_inject.domain.outline import FileOutline
 from rucio_inject.domain.usage import Usage
+
+if TYPE_CHECKING:
+    # So many classes take a while, and a porter needs none of them.
+    from rucio_inject.domain.facts import DrainOrdered, Fact
 
 
 class FactSink(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,29 @@ class Stored:
     measure: Measure
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What `put` told of a file, and `checksum` of what had arrived of it."""
+
+    stored: Stored
+    found: StoredFile
+
+
+class Porters(Protocol):
+    """Bring small files to an RSE, many in one call, where that is quicker than one by one."""
+
+    def carry(self, files: Sequence[tuple[Path, DID]]) -> Sequence[Arrived | None]:
+        """Store local files as the replicas of their DIDs, as `put` does, and look at what arrived,
+        as `checksum` does. None is said of a file of which nothing certain is known: it may lie
+        there or not, and `put` tells more. Never raises for what a storage does."""
+        ...
+
+    def close(self) -> None:
+        """They are needed no more: they carry nothing from now on. May be called while others
+        have them carry, and again."""
+        ...
+
+
 class Storage(Protocol):
     """The storages behind the RSEs, through each RSE's own protocols.
 
@@ -58,6 +81,11 @@ class Storage(Protocol):
         overwritten: PlaceTaken. SourceUnreadable if the file cannot be read, SourceChanged if it
         changed while it was: then there is nothing under the final name.
         """
+        ...
+
+    def porters(self, rse: str, most: int) -> Porters | None:
+        """Such as bring small files there, up to `most` calls at a time; None where `put` is as
+        quick."""
         ...
 
     def get(self, rse: str, pfn: str, path: Path) -> Measure:

@@ -27,7 +27,6 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.measuring import checksum_open, measure_file, measure_open, write_whole
 from rucio_inject.ports import StoredFile
-from rucio_inject.rucio.errors import storage_errors
 from rucio_inject.rucio.pfn import server_and_path
 
 # The scheme of storages that are folders of this machine.
@@ -38,6 +37,14 @@ _RUCIOS = "rucio.rse.protocols.posix"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # What a disk, or a quota, without room says.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+class _NotWrittenError(Exception):
+    """A storage does not take bytes: an OSError would be taken for one of their source."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 def is_posix(protocol: Any) -> bool:
@@ -84,24 +91,28 @@ class PosixAccess:
 
     def write(self, source: Path, found: os.stat_result, partial: str) -> Measure:
         """Copy a source, whose stat was `found`, and measure it on the way. Raises what
-        `measure_file` raises."""
+        `measure_file` raises, and OSError as the storage's system does."""
         with self._new(partial) as file:
 
             def write(block: memoryview) -> None:
-                # Here, or it would be taken for an error of the source.
-                with storage_errors(self.doing):
+                try:
                     write_whole(file, block)
+                except OSError as error:
+                    raise _NotWrittenError(error) from error
 
             # As Rucio's posix protocol does: who may read the source may read the replica.
             os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
-            measure = measure_file(source, write)
+            try:
+                measure = measure_file(source, write)
+            except _NotWrittenError as failed:
+                raise failed.reason from None
             if self.durable:
                 os.fsync(file.fileno())
         return measure
 
     def rename(self, partial: str, pfn: str) -> None:
         """Give a file its name. FileExistsError if something got that name meanwhile."""
-        path, source = self._path(pfn), self._path(partial)
+        path, source = self.path(pfn), self.path(partial)
         try:
             # A rename would replace what is there; a second name does not, in one step.
             os.link(source, path)
@@ -116,13 +127,13 @@ class PosixAccess:
     def discard(self, partial: str) -> bool:
         """Remove what a failed try left; whether it is gone: the first error is the one to tell."""
         with suppress(OSError):
-            Path(self._path(partial)).unlink(missing_ok=True)
+            Path(self.path(partial)).unlink(missing_ok=True)
             return True
         return False
 
     def delete(self, pfn: str) -> None:
         """Remove a file. Rucio's protocol says nothing when it could not."""
-        self._path(pfn)
+        self.path(pfn)
         self.protocol.delete(pfn)
 
     def get(self, pfn: str, path: Path) -> Measure:
@@ -142,12 +153,13 @@ class PosixAccess:
             size, adler32 = checksum_open(replica)
         return StoredFile(pfn, size, adler32)
 
-    def _path(self, pfn: str) -> str:
+    def path(self, pfn: str) -> str:
+        """Where a file lies. StorageRefused for a name that Rucio would take for another's."""
         return _path_of(self.protocol, pfn)
 
     @contextmanager
     def _opened(self, pfn: str) -> Iterator[FileIO]:
-        path = self._path(pfn)
+        path = self.path(pfn)
         try:
             # Whatever is no file might wait for a writer when it is opened.
             if not self.shows(pfn):
@@ -170,7 +182,7 @@ class PosixAccess:
             ) from error
 
     def _new(self, partial: str) -> FileIO:
-        path = self._path(partial)
+        path = self.path(partial)
         try:
             return FileIO(path, "x")
         except FileNotFoundError:

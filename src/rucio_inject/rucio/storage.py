@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from rucio.rse.translation import RSEDeterministicTranslation
@@ -26,7 +26,7 @@ from rucio_inject.domain.errors import (
 from rucio_inject.domain.names import GENERIC_NAME
 from rucio_inject.domain.usage import Usage, counted
 from rucio_inject.measuring import source_stat
-from rucio_inject.ports import Clock, Stored, StoredFile
+from rucio_inject.ports import Clock, Porters, Stored, StoredFile
 from rucio_inject.rucio import answers, protocols
 from rucio_inject.rucio.driven import DrivenAccess, walk_below, walk_if_there
 from rucio_inject.rucio.drivers.driver import Driver, Entry
@@ -35,21 +35,25 @@ from rucio_inject.rucio.listing import (
     listed,
     listed_below,
     listed_entries,
+    partial_name,
     parts_below,
     pfn_below,
     posix_entries,
     scope_place,
     walk,
 )
+from rucio_inject.rucio.porter import Errand, Load
+from rucio_inject.rucio.porters import PosixPorters
 from rucio_inject.rucio.posix import POSIX, PosixAccess, size_of
 from rucio_inject.rucio.protocols import NoProtocol
 from rucio_inject.rucio.remote import RemoteAccess
 from rucio_inject.rucio.rses import RSEs
 from rucio_inject.rucio.session import Session
-from rucio_inject.rucio.uploading import Access, Halves
+from rucio_inject.rucio.uploading import Halves
 from rucio_inject.rucio.ways import Way
 
 T = TypeVar("T")
+Access: TypeAlias = PosixAccess | RemoteAccess | DrivenAccess
 
 
 class RucioStorage:
@@ -200,9 +204,48 @@ class RucioStorage:
 
         def store(access: Access, _: str) -> Stored:
             pfn = self._new_pfn(doing, rse, did, access.protocol)
-            return self._halves.store(access, path, source, pfn)
+            return self._halves.store(access, path, source, pfn, partial_name(pfn))
 
         return self._by(doing, rse, "write", None, store)
+
+    def porters(self, rse: str, most: int) -> Porters | None:
+        """See the port. Where the RSE is a folder of this machine."""
+
+        def order(files: Sequence[tuple[Path, DID]]) -> Errand | None:
+            access = self._folder_of(rse)
+            return None if access is None else self._errand(rse, access, files)
+
+        def discard(load: Load) -> None:
+            access = self._folder_of(rse)
+            if access is not None:
+                self._halves.discard(access, load.partial)
+
+        if self._folder_of(rse) is None:
+            return None
+        try:
+            return PosixPorters(order, discard, most)
+        except OSError:
+            # No process can be begun now; threads do.
+            return None
+
+    def _folder_of(self, rse: str) -> PosixAccess | None:
+        """The folder of this machine that files are written to now; None if there is none."""
+        doing, known = f"cannot store files at {rse}", self._rses.get(rse)
+        first = None
+        with suppress(NoProtocol):
+            first = next(iter(self._ways(doing, rse, "write")), None)
+        if first is None or first.driver is not None or first.naming is None or not known.writable:
+            return None
+        return PosixAccess(doing, first.naming, known.prefixes, self._durable)
+
+    def _errand(self, rse: str, folder: PosixAccess, files: Sequence[tuple[Path, DID]]) -> Errand:
+        loads = []
+        for path, did in files:
+            doing = f"cannot store {did} at {rse}"
+            pfn = self._new_pfn(doing, rse, did, folder.protocol)
+            loads.append(Load(doing, str(path), pfn, folder.path(pfn), partial_name(pfn)))
+        prefix = folder.protocol.attributes["prefix"]
+        return Errand(prefix, tuple(folder.prefixes), self._durable, tuple(loads))
 
     def _new_pfn(self, doing: str, rse: str, did: DID, protocol: Any) -> str:
         settings = self._rses.get(rse).settings

@@ -6,16 +6,36 @@ from contextlib import ExitStack
 from os import stat_result
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
+from typing import Protocol
 
+from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.errors import PlaceTaken, StorageRefused
 from rucio_inject.ports import Stored
-from rucio_inject.rucio.driven import DrivenAccess
-from rucio_inject.rucio.listing import partial_name
-from rucio_inject.rucio.posix import PosixAccess
-from rucio_inject.rucio.remote import RemoteAccess
 
-Access: TypeAlias = PosixAccess | RemoteAccess | DrivenAccess
+
+class Receiver(Protocol):
+    """What a storage does for an upload, whatever it is; see `PosixAccess`."""
+
+    @property
+    def doing(self) -> str:
+        """What the messages of its errors begin with."""
+        ...
+
+    def shows(self, pfn: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def write(self, source: Path, found: stat_result, partial: str) -> Measure:
+        """Bring a source, whose stat was `found`, and measure it on the way."""
+        ...
+
+    def rename(self, partial: str, pfn: str) -> None:
+        """Give a file its name. FileExistsError if something got that name meanwhile."""
+        ...
+
+    def discard(self, partial: str) -> bool:
+        """Remove what a failed try left; whether it is gone."""
+        ...
 
 
 class Halves:
@@ -26,12 +46,14 @@ class Halves:
         self._left: set[str] = set()
         self._lock = Lock()
 
-    def store(self, access: Access, path: Path, source: stat_result, pfn: str) -> Stored:
-        """Have a file, whose stat was `source`, under its name when it is whole."""
+    def store(
+        self, access: Receiver, path: Path, source: stat_result, pfn: str, partial: str
+    ) -> Stored:
+        """Have a file, whose stat was `source`, under its name when it is whole, and under that of
+        a `partial` file before."""
         _refuse_taken(access, pfn)
-        partial = partial_name(pfn)
         with ExitStack() as undo:
-            undo.callback(self._discard, access, partial)
+            undo.callback(self.discard, access, partial)
             measure = access.write(path, source, partial)
             # It took its time, and a rename may replace what is there: look again.
             _refuse_taken(access, pfn)
@@ -46,12 +68,13 @@ class Halves:
             self._clean(access, pfn)
         return Stored(pfn, measure)
 
-    def _discard(self, access: Access, partial: str) -> None:
+    def discard(self, access: Receiver, partial: str) -> None:
+        """Remove what was written of a file, now or when its storage is back."""
         if not access.discard(partial):
             with self._lock:
                 self._left.add(partial)
 
-    def _clean(self, access: Access, pfn: str) -> None:
+    def _clean(self, access: Receiver, pfn: str) -> None:
         """Remove the halves of the server that has just taken a file."""
         server = "/".join(pfn.split("/")[:3])
         with self._lock:
@@ -62,12 +85,12 @@ class Halves:
             access.discard(partial)
 
 
-def _refuse_taken(access: Access, pfn: str) -> None:
+def _refuse_taken(access: Receiver, pfn: str) -> None:
     if access.shows(pfn):
         raise _taken(access, pfn)
 
 
-def _taken(access: Access, pfn: str) -> PlaceTaken:
+def _taken(access: Receiver, pfn: str) -> PlaceTaken:
     return PlaceTaken(
         f"{access.doing}: something lies at {pfn} already",
         pfn=pfn,

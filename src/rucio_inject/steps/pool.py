@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import inf
 from queue import Empty, SimpleQueue
@@ -68,9 +68,40 @@ def in_threads(
     which concern all: they are raised when the work under way is done and yielded, as it is when
     somebody asks us to stop. Any other exception is a defect.
     """
+
+    def work_alone(group: Sequence[T]) -> list[R | InjectError]:
+        return [attempted(work, item) for item in group]
+
+    groups = (None if item is None else (item,) for item in items)
+    yield from groups_in_threads(
+        groups, work_alone, workers=workers, crew=crew, ahead=ahead, gather=gather, silent=silent
+    )
+
+
+def attempted(work: Callable[[T], R], item: T) -> R | InjectError:
+    """What comes of the work for an item, also if that is an error of ours."""
+    try:
+        return work(item)
+    except InjectError as error:
+        return error
+
+
+def groups_in_threads(
+    groups: Iterable[Sequence[T] | None],
+    work: Callable[[Sequence[T]], Sequence[R]],
+    *,
+    workers: int,
+    crew: Crew,
+    ahead: int = AHEAD,
+    gather: float = LOOK_UP,
+    silent: float = inf,
+) -> Iterator[list[tuple[T, R]]]:
+    """The same for items that come in groups: the work for all of a group is done by one call,
+    which gives the outcome of each of its items, or an InjectError in its place. `ahead` counts
+    groups."""
     clock, pool = crew.clock, crew.hire(workers)
-    under_way = _UnderWay(pool, items, work, most=ahead * workers)
-    done: list[tuple[T, R | InjectError]] = []
+    under_way = _UnderWay(pool, groups, work, most=ahead * workers)
+    done: list[tuple[T, R]] = []
     told_at = clock.monotonic()
     try:
         while under_way.refill():
@@ -92,22 +123,22 @@ def in_threads(
 
 
 class _UnderWay(Generic[T, R]):
-    """Items that are handed out to threads, and why no more are."""
+    """Groups of items that are handed out to threads, and why no more are."""
 
     def __init__(
         self,
         pool: ThreadPoolExecutor,
-        items: Iterable[T | None],
-        work: Callable[[T], R],
+        groups: Iterable[Sequence[T] | None],
+        work: Callable[[Sequence[T]], Sequence[R]],
         *,
         most: int,
     ) -> None:
         self._pool = pool
-        self._coming = iter(items)
+        self._coming = iter(groups)
         self._work = work
         self._most = most
-        self._waiting: dict[Future[R | InjectError], T] = {}
-        self._ended: SimpleQueue[Future[R | InjectError]] = SimpleQueue()
+        self._waiting: dict[Future[Sequence[R]], Sequence[T]] = {}
+        self._ended: SimpleQueue[Future[Sequence[R]]] = SimpleQueue()
         self.stopped: InjectError | None = None
 
     def refill(self) -> bool:
@@ -117,30 +148,27 @@ class _UnderWay(Generic[T, R]):
             if self._waiting and not self._ended.empty():
                 break
             try:
-                item = next(self._coming)
+                group = next(self._coming)
             except StopIteration:
                 break
             except InjectError as error:
                 # What cannot be drawn concerns all; what is done is told first.
                 self._stop(error)
                 break
-            if item is None:
+            if group is None:
                 continue
-            future = self._pool.submit(self._attempt, item)
-            self._waiting[future] = item
+            future = self._pool.submit(self._work, group)
+            self._waiting[future] = group
             future.add_done_callback(self._ended.put)
         return bool(self._waiting)
 
-    def _attempt(self, item: T) -> R | InjectError:
-        try:
-            return self._work(item)
-        except InjectError as error:
-            return error
-
-    def ended(self, clock: Clock, timeout: float) -> list[tuple[T, R | InjectError]]:
+    def ended(self, clock: Clock, timeout: float) -> list[tuple[T, R]]:
         """Wait a moment, in seconds, for something to end; the outcomes of what did."""
-        ended = self._take(timeout)
-        outcomes = [(self._waiting.pop(future), future.result()) for future in ended]
+        outcomes = [
+            outcome
+            for future in self._take(timeout)
+            for outcome in zip(self._waiting.pop(future), future.result(), strict=True)
+        ]
         theirs = [(item, out) for item, out in outcomes if not isinstance(out, CONCERNS_ALL)]
         for _, outcome in outcomes:
             if isinstance(outcome, CONCERNS_ALL):
@@ -151,7 +179,7 @@ class _UnderWay(Generic[T, R]):
             self._stop(wish)
         return theirs
 
-    def _take(self, timeout: float) -> Iterator[Future[R | InjectError]]:
+    def _take(self, timeout: float) -> Iterator[Future[Sequence[R]]]:
         """What has ended; waits for the first, and takes what is there besides. What was called
         off is not waited for any more."""
         try:
@@ -165,4 +193,4 @@ class _UnderWay(Generic[T, R]):
 
     def _stop(self, why: InjectError) -> None:
         self.stopped = self.stopped or why
-        self._waiting = {f: item for f, item in self._waiting.items() if not f.cancel()}
+        self._waiting = {f: group for f, group in self._waiting.items() if not f.cancel()}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
+from rucio_inject.batches import batches as groups_of
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
@@ -27,17 +33,24 @@ from rucio_inject.domain.facts import (
 )
 from rucio_inject.domain.injection import FileRecord, FileState
 from rucio_inject.measuring import measure_file, there
-from rucio_inject.ports import Source, Storage, Stored
+from rucio_inject.ports import Arrived, Porters, Source, Storage, Stored, StoredFile
 from rucio_inject.steps.compare import CompareWithCatalogue, measure_of
 from rucio_inject.steps.journal import Journal
 from rucio_inject.steps.measure import refuse_mismatch
-from rucio_inject.steps.pool import SILENT, in_threads
+from rucio_inject.steps.pool import SILENT, attempted, groups_in_threads, in_threads
 from rucio_inject.steps.same_file import SameFile
+from rucio_inject.steps.turns import TO_BE_BROUGHT
 
 # What has been done is held back so long, in seconds, that much is told, and placed, at once.
 GATHER = 0.1
-# Files a thread handed out ahead: while facts are written to the disk, many small files are copied.
+# Groups a thread handed out ahead: many small files are copied while facts are written to the disk.
 AHEAD = 32
+SMALL = 4 << 20
+"""Bytes of a file from which on it is as quick by itself."""
+TOGETHER = 16
+"""Small files that are brought in one call."""
+MANY = 100
+"""Files from which on it is worth while to have porters come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,9 @@ class _NothingLeft:
     """What became of an upload that failed, and left nothing under the file's name."""
 
     error: FileRefused
+
+
+_Outcome: TypeAlias = Stored | _NothingLeft | InjectError
 
 
 class UploadFiles:
@@ -61,7 +77,7 @@ class UploadFiles:
         rse: str,
         workers: int,
     ) -> None:
-        """`workers`: how many files are copied at a time."""
+        """`workers`: how many files are copied at a time, or groups of small ones."""
         self._journal = journal
         self._source = source
         self._storage = storage
@@ -88,38 +104,61 @@ class UploadFiles:
         """Upload files that the catalogue does not have; yields those that are UPLOADED, as soon
         as they are, and nothing now and then while large ones come. Each file's failure is its
         own."""
-        uploads = in_threads(
-            self._begun(batches),
-            self._upload,
-            workers=self._workers,
-            crew=self._journal.crew,
-            ahead=AHEAD,
-            gather=GATHER,
-            silent=SILENT,
-        )
-        for batch in uploads:
-            self._journal.tell(fact for done in batch for fact in self._facts(*done))
-            known = self._journal.ledger.known([record.did for record, _ in batch])
-            yield [record for record in known.values() if record.state is FileState.UPLOADED]
+        porters = self._porters()
+
+        def upload(files: Sequence[FileRecord]) -> Sequence[_Outcome]:
+            return self._upload_all(porters, files)
+
+        with closing(porters) if porters else nullcontext():
+            uploads = groups_in_threads(
+                self._begun(batches) if porters is None else self._grouped(batches),
+                upload,
+                workers=self._workers,
+                crew=self._journal.crew,
+                ahead=AHEAD,
+                gather=GATHER,
+                silent=SILENT,
+            )
+            for batch in uploads:
+                self._journal.tell(fact for done in batch for fact in self._facts(*done))
+                known = self._journal.ledger.known([record.did for record, _ in batch])
+                yield [record for record in known.values() if record.state is FileState.UPLOADED]
+
+    def _porters(self) -> Porters | None:
+        """They take a moment to come: that is worth while only for many files."""
+        coming = sum(self._journal.ledger.counts().get(state, 0) for state in TO_BE_BROUGHT)
+        return self._storage.porters(self._rse, self._workers) if coming >= MANY else None
 
     def again(
         self, files: Sequence[FileRecord]
     ) -> Iterator[list[tuple[FileRecord, Stored | InjectError]]]:
         """Bring files again that were registered before and are on no RSE any more; yields what
         came of each, some at a time. Only the very bytes that were registered are brought."""
-        begun, crew = self._begun([list(files)]), self._journal.crew
+        begun, crew = chain.from_iterable(self._begun([list(files)])), self._journal.crew
         yield from in_threads(begun, self._bring_same, workers=self._workers, crew=crew)
 
-    def _begun(self, batches: Iterable[list[FileRecord]]) -> Iterator[FileRecord]:
-        """The files one by one, when the intent to upload them is on record."""
+    def _begun(self, batches: Iterable[list[FileRecord]]) -> Iterator[list[FileRecord]]:
+        """The files, each alone, when the intent to upload them is on record."""
         for batch in batches:
-            now = self._journal.clock.now()
-            self._journal.tell(UploadBegun(at=now, did=r.did, rse=self._rse) for r in batch)
-            yield from batch
+            self._begin(batch)
+            yield from ([record] for record in batch)
 
-    def _facts(
-        self, record: FileRecord, outcome: Stored | _NothingLeft | InjectError
-    ) -> Iterator[FileFact]:
+    def _begin(self, files: Sequence[FileRecord]) -> None:
+        now = self._journal.clock.now()
+        self._journal.tell(UploadBegun(at=now, did=r.did, rse=self._rse) for r in files)
+
+    def _grouped(self, batches: Iterable[list[FileRecord]]) -> Iterator[list[FileRecord]]:
+        """The same, but the small ones in groups, which are so small that every thread has one."""
+        for batch in batches:
+            self._begin(batch)
+            small, others = list[FileRecord](), list[FileRecord]()
+            for record in batch:
+                (small if _is_small(record) else others).append(record)
+            # One that waits for a small one of its run is not held up by the large ones.
+            yield from groups_of(small, min(len(small) // self._workers + 1, TOGETHER))
+            yield from ([record] for record in others)
+
+    def _facts(self, record: FileRecord, outcome: _Outcome) -> Iterator[FileFact]:
         now = self._journal.clock.now()
         if isinstance(outcome, _NothingLeft):
             yield UploadLeftNothing(at=now, did=record.did, rse=self._rse)
@@ -131,9 +170,29 @@ class UploadFiles:
             yield FileMeasured(at=now, did=record.did, measure=outcome.measure)
         yield FileUploaded(at=now, did=record.did, rse=self._rse, pfn=outcome.pfn)
 
-    def _upload(self, record: FileRecord) -> Stored | _NothingLeft:
+    def _upload_all(self, porters: Porters | None, files: Sequence[FileRecord]) -> list[_Outcome]:
+        """The outcome of each file of a group."""
+        arrived: dict[DID, Arrived] = {}
+        if porters is not None and len(files) > 1:
+            ready = [record for record in files if self._is_provided(record)]
+            loads = [(Path(record.path), record.did) for record in ready]
+            for record, found in zip(ready, porters.carry(loads), strict=True):
+                if found is not None:
+                    arrived[record.did] = found
+        return [attempted(partial(self._upload, arrived), record) for record in files]
+
+    def _is_provided(self, record: FileRecord) -> bool:
         try:
-            return self._bring(record)
+            self._source.provide(Path(record.path))
+        except InjectError:
+            # Told when it is tried by itself.
+            return False
+        return True
+
+    def _upload(self, arrived: Mapping[DID, Arrived], record: FileRecord) -> Stored | _NothingLeft:
+        found = arrived.get(record.did)
+        try:
+            return self._bring(record) if found is None else self._checked(record, found)
         except FileRefused as error:
             # That of no other failure is certain: an answer may have been lost.
             if self._is_nowhere(record.did):
@@ -157,6 +216,18 @@ class UploadFiles:
             stored = self._storage.put(self._rse, path, record.did)
         except PlaceTaken as taken:
             return self._as_it_lies(record, taken)
+        self._refuse_other_source(record, wanted, stored)
+        return self._proved(record, stored, self._storage.checksum(self._rse, stored.pfn))
+
+    def _checked(self, record: FileRecord, arrived: Arrived) -> Stored:
+        """The same of a file that porters have brought."""
+        self._refuse_other_source(record, record.measure, arrived.stored)
+        return self._proved(record, arrived.stored, arrived.found)
+
+    def _refuse_other_source(
+        self, record: FileRecord, wanted: Measure | None, stored: Stored
+    ) -> None:
+        """Take back what is not the file: `wanted` is its measure, if it has to have that."""
         if wanted is not None and (difference := ", ".join(wanted.differences(stored.measure))):
             self._take_back(record.did, stored.pfn)
             raise SourceChanged(
@@ -168,7 +239,10 @@ class UploadFiles:
         except SourceMismatch:
             self._take_back(record.did, stored.pfn)
             raise
-        if difference := self._difference(stored.pfn, stored.measure):
+
+    def _proved(self, record: FileRecord, stored: Stored, found: StoredFile) -> Stored:
+        """What was stored, if that is what the storage now has."""
+        if difference := _difference(found, stored.measure):
             self._take_back(record.did, stored.pfn)
             raise SourceChanged(
                 f"{record.did}: what arrived at {self._rse} is not what was sent ({difference})",
@@ -185,7 +259,7 @@ class UploadFiles:
         except PlaceTaken as taken:
             return self._as_it_lies(record, taken)
         found = ", ".join(wanted.differences(stored.measure))
-        if difference := found or self._difference(stored.pfn, wanted):
+        if difference := found or self._found_otherwise(stored.pfn, wanted):
             # Nothing lay there before, and no replica there can be read: it is ours.
             self._storage.remove(self._rse, stored.pfn)
             raise _not_the_same(record, difference)
@@ -217,20 +291,31 @@ class UploadFiles:
         pfn = record.replicas[self._rse].pfn if self._rse in record.replicas else None
         if pfn is None or not self._storage.exists(self._rse, pfn):
             return f"{record.did} is no longer at {self._rse}, where it was uploaded to"
-        if difference := self._difference(pfn, measure_of(record)):
+        if difference := self._found_otherwise(pfn, measure_of(record)):
             self._take_back(record.did, pfn)
             return f"{record.did} at {self._rse} is not what was uploaded ({difference})"
         return None
 
-    def _difference(self, pfn: str, measure: Measure) -> str:
-        """How what the storage now has differs from a measure; empty if it does not. An upload
-        that nobody looked at is none."""
-        found = self._storage.checksum(self._rse, pfn)
-        if found.size != measure.size:
-            return f"size: {measure.size} != {found.size}"
-        if found.adler32 != measure.adler32:
-            return f"adler32: {measure.adler32} != {found.adler32}"
-        return ""
+    def _found_otherwise(self, pfn: str, measure: Measure) -> str:
+        return _difference(self._storage.checksum(self._rse, pfn), measure)
+
+
+def _difference(found: StoredFile, measure: Measure) -> str:
+    """How what a storage has differs from a measure; empty if it does not. An upload that nobody
+    looked at is none."""
+    if found.size != measure.size:
+        return f"size: {measure.size} != {found.size}"
+    if found.adler32 != measure.adler32:
+        return f"adler32: {measure.adler32} != {found.adler32}"
+    return ""
+
+
+def _is_small(record: FileRecord) -> bool:
+    """Whether a file is there and small. Why it cannot be looked at is told when its turn comes."""
+    try:
+        return os.stat(record.path).st_size <= SMALL  # noqa: PTH116 -- for each file
+    except (OSError, ValueError):
+        return False
 
 
 def _not_the_same(record: FileRecord, difference: str) -> SourceChanged:

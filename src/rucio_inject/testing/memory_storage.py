@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rucio_inject.domain.checksum import Measure
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     DiskFull,
+    InjectError,
     PlaceTaken,
     ReplicaMissing,
     SourceChanged,
@@ -21,7 +22,7 @@ from rucio_inject.domain.errors import (
 )
 from rucio_inject.domain.names.placement import GENERIC_NAME
 from rucio_inject.domain.usage import Usage, counted
-from rucio_inject.ports import Stored, StoredFile
+from rucio_inject.ports import Arrived, Porters, Stored, StoredFile
 from rucio_inject.testing.lake_values import LakeRSE
 from rucio_inject.testing.memory_daemons import measure_bytes, pfn_of
 from rucio_inject.testing.memory_lake import MemoryLake
@@ -64,6 +65,11 @@ class MemoryStorage:
                 raise PlaceTaken(f"{doing}: something lies at {pfn} already", pfn=pfn)
             storage.bytes[pfn] = content
             return Stored(pfn, measure_bytes(content))
+
+    def porters(self, rse: str, most: int) -> Porters | None:
+        """See the port."""
+        del most
+        return _MemoryPorters(self, rse)
 
     def get(self, rse: str, pfn: str, path: Path) -> Measure:
         """See the port."""
@@ -155,6 +161,30 @@ class MemoryStorage:
         if storage.offline:
             raise StorageUnavailable(f"{doing}: it does not answer")
         return storage
+
+
+class _MemoryPorters:
+    """Implements `ports.Porters`."""
+
+    def __init__(self, storage: MemoryStorage, rse: str) -> None:
+        self._storage = storage
+        self._rse = rse
+        self._closed = False
+
+    def carry(self, files: Sequence[tuple[Path, DID]]) -> Sequence[Arrived | None]:
+        """See the port."""
+        return [None if self._closed else self._carried(path, did) for path, did in files]
+
+    def _carried(self, path: Path, did: DID) -> Arrived | None:
+        try:
+            stored = self._storage.put(self._rse, path, did)
+            return Arrived(stored, self._storage.checksum(self._rse, stored.pfn))
+        except InjectError:
+            return None
+
+    def close(self) -> None:
+        """See the port."""
+        self._closed = True
 
 
 def _source(path: Path) -> bytes:

@@ -50,7 +50,7 @@ EFFECTS: dict[type, set[str]] = {
         "keep_rule",
     },
     # What is read back is written to a folder.
-    Storage: {"put", "get", "remove"},
+    Storage: {"put", "porters", "get", "remove"},
     Source: {"provide"},
     Ledger: {"record"},
 }

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.rucio.test_storage import settings_of
 from tests.unit.rucio.test_storage_listing import storage_of
 
-from rucio_inject.testing.contracts.storage import StorageContract
+from rucio_inject.testing.contracts.storage import PortersContract, StorageContract
 from rucio_inject.testing.contracts.world import ContractWorld
 from rucio_inject.testing.fake_clock import FakeClock
 from rucio_inject.testing.memory_catalogue import MemoryCatalogue
@@ -70,7 +70,7 @@ class Named(StorageContract):
         assert pfn.endswith(f"/{did.name}")
 
 
-class TestFolder(Named):
+class TestFolder(Named, PortersContract):
     """A folder of this machine."""
 
     @pytest.fixture
@@ -78,7 +78,7 @@ class TestFolder(Named):
         return world_of(settings, folder)
 
 
-class TestDurableFolder(Named):
+class TestDurableFolder(Named, PortersContract):
     """One whose files are on the disk at once."""
 
     @pytest.fixture
@@ -93,6 +93,9 @@ class TestRemote(Named):
     def world(self, settings: dict[str, Any], folder: Path) -> ContractWorld:
         settings["protocols"][0]["scheme"] = "davs"
         return world_of(settings, folder)
+
+    def test_there_are_no_porters(self, world: ContractWorld) -> None:
+        assert world.storage.porters(world.rse, 4) is None
 
     def test_a_listing_counts_files_and_bytes(self, world: ContractWorld) -> None:
         assert world.storage.count(world.rse) is None

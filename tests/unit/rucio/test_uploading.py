@@ -9,7 +9,7 @@ import pytest
 
 from rucio_inject.domain.checksum import Measure
 from rucio_inject.measuring import measure_file
-from rucio_inject.rucio.uploading import Access, Halves
+from rucio_inject.rucio.uploading import Halves
 
 
 class Server:
@@ -46,7 +46,8 @@ class Server:
 
 def stored(halves: Halves, server: Server, path: Path, pfn: str) -> None:
     """Store a file."""
-    halves.store(cast("Access", server), path, cast("Any", path.stat()), pfn)
+    half = f"{pfn}.0123456789ab.rucio.upload"
+    halves.store(server, path, cast("Any", path.stat()), pfn, half)
 
 
 @pytest.mark.parametrize("refuses", [True, False])

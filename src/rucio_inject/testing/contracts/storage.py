@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
 
 import pytest
 
+from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     DiskFull,
     PlaceTaken,
@@ -14,8 +18,69 @@ from rucio_inject.domain.errors import (
     SourceChanged,
     SourceUnreadable,
 )
-from rucio_inject.ports import StoredFile
+from rucio_inject.ports import Porters, Stored, StoredFile
 from rucio_inject.testing.contracts.world import ContractWorld, measured
+
+
+class PortersContract:
+    """The contract of `ports.Porters`, of a storage that has some."""
+
+    def test_they_bring_files_and_look_at_them(self, world: ContractWorld) -> None:
+        files = sources_of(world, b"events", b"", bytes(range(256)) * 5000)
+        with closing(porters_of(world)) as porters:
+            arrived = porters.carry(files)
+            assert porters.carry([]) == []
+        for (path, did), found in zip(files, arrived, strict=True):
+            measure = measured(path.read_bytes())
+            pfn = world.storage.taken(world.rse, did)
+            assert pfn is not None
+            assert found is not None
+            assert found.stored == Stored(pfn, measure)
+            assert found.found == StoredFile(pfn, measure.size, measure.adler32)
+            assert world.storage.measure(world.rse, pfn) == measure
+
+    def test_what_they_cannot_bring_keeps_nobody(self, world: ContractWorld) -> None:
+        there, _, pfn = world.stored(b"somebody's")
+        first, last = sources_of(world, b"first", b"last")
+        absent = (world.folder / "nothing", world.name())
+        taken = (first[0], there)
+        with closing(porters_of(world)) as porters:
+            outcomes = porters.carry([first, absent, taken, last])
+        assert [found is None for found in outcomes] == [False, True, True, False]
+        assert world.storage.measure(world.rse, pfn) == measured(b"somebody's")
+        assert world.storage.taken(world.rse, absent[1]) is None
+
+    def test_several_threads_have_them_carry(self, world: ContractWorld) -> None:
+        groups = [sources_of(world, b"a", bytes([number])) for number in range(20)]
+        with closing(porters_of(world)) as porters, ThreadPoolExecutor(4) as threads:
+            outcomes = list(threads.map(porters.carry, groups))
+        assert None not in chain.from_iterable(outcomes)
+
+    def test_those_that_are_not_needed_any_more_carry_nothing(self, world: ContractWorld) -> None:
+        ((path, did),) = sources_of(world, b"late")
+        porters = porters_of(world)
+        porters.close()
+        assert porters.carry([(path, did)]) == [None]
+        porters.close()
+        assert world.storage.taken(world.rse, did) is None
+
+
+def sources_of(world: ContractWorld, *contents: bytes) -> list[tuple[Path, DID]]:
+    """Local files with these contents, each with the DID that it is to have."""
+    files = []
+    for content in contents:
+        did = world.name()
+        path = world.folder / did.name
+        path.write_bytes(content)
+        files.append((path, did))
+    return files
+
+
+def porters_of(world: ContractWorld) -> Porters:
+    """Porters to the RSE that takes uploads."""
+    porters = world.storage.porters(world.rse, 2)
+    assert porters is not None
+    return porters
 
 
 class StorageContract:
