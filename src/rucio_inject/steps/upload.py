@@ -43,8 +43,10 @@ from rucio_inject.steps.turns import TO_BE_BROUGHT
 
 # What has been done is held back so long, in seconds, that much is told, and placed, at once.
 GATHER = 0.1
-# Groups a thread handed out ahead: many small files are copied while facts are written to the disk.
+# Files a thread handed out ahead, or groups of them: many small files are copied while facts are
+# written to the disk.
 AHEAD = 32
+GROUPS_AHEAD = 4
 SMALL = 4 << 20
 """Bytes of a file from which on it is as quick by itself."""
 TOGETHER = 16
@@ -115,7 +117,7 @@ class UploadFiles:
                 upload,
                 workers=self._workers,
                 crew=self._journal.crew,
-                ahead=AHEAD,
+                ahead=AHEAD if porters is None else GROUPS_AHEAD,
                 gather=GATHER,
                 silent=SILENT,
             )
