@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 from typing import TypeAlias
 
 from rucio_inject.campaign.schema import Campaign
@@ -164,8 +165,18 @@ class Assembly:
             read = self._campaign.source.read
             asking = MeasureInPlace(journal, source, storage, rse=rse, workers=workers, read=read)
             return asking, TakeAsTheyLie(journal, asking, rse=rse, workers=workers)
-        upload = UploadFiles(journal, source, storage, self._compare, rse=rse, workers=workers)
-        return MeasureFiles(journal, source, workers), upload
+        most = ceiling(self._campaign, self._lake).files
+        upload = UploadFiles(
+            journal,
+            source,
+            storage,
+            self._compare,
+            rse=rse,
+            workers=workers,
+            at_once=inf if most is None else most,
+        )
+        measure = MeasureFiles(journal, source, workers, makes=makes_files(self._campaign))
+        return measure, upload
 
     def _room(self) -> CheckRoom:
         return CheckRoom(

@@ -19,6 +19,7 @@ from rucio_inject.domain.did import DID
 from rucio_inject.domain.errors import (
     WORTH_ANOTHER_WAY,
     ReplicaMissing,
+    SourceUnreadable,
     StorageError,
     StorageRefused,
     StorageUnavailable,
@@ -42,7 +43,7 @@ from rucio_inject.rucio.listing import (
     scope_place,
     walk,
 )
-from rucio_inject.rucio.porter import Errand, Load
+from rucio_inject.rucio.porter import Errand, Load, inode_of
 from rucio_inject.rucio.porters import PosixPorters
 from rucio_inject.rucio.posix import POSIX, PosixAccess, size_of
 from rucio_inject.rucio.protocols import NoProtocol
@@ -215,15 +216,10 @@ class RucioStorage:
             access = self._folder_of(rse)
             return None if access is None else self._errand(rse, access, files)
 
-        def discard(load: Load) -> None:
-            access = self._folder_of(rse)
-            if access is not None:
-                self._halves.discard(access, load.partial)
-
         if self._folder_of(rse) is None:
             return None
         try:
-            return PosixPorters(order, discard, most)
+            return PosixPorters(order, self._halves, most)
         except OSError:
             # No process can be begun now; threads do.
             return None
@@ -234,7 +230,9 @@ class RucioStorage:
         first = None
         with suppress(NoProtocol):
             first = next(iter(self._ways(doing, rse, "write")), None)
-        if first is None or first.driver is not None or first.naming is None or not known.writable:
+        if first is None or first.driver is not None or first.naming is None:
+            return None
+        if not (known.writable and known.settings["deterministic"]):
             return None
         return PosixAccess(doing, first.naming, known.prefixes, self._durable)
 
@@ -243,7 +241,10 @@ class RucioStorage:
         for path, did in files:
             doing = f"cannot store {did} at {rse}"
             pfn = self._new_pfn(doing, rse, did, folder.protocol)
-            loads.append(Load(doing, str(path), pfn, folder.path(pfn), partial_name(pfn)))
+            inode = None
+            with suppress(SourceUnreadable):
+                inode = inode_of(source_stat(path))
+            loads.append(Load(doing, str(path), inode, pfn, folder.path(pfn), partial_name(pfn)))
         prefix = folder.protocol.attributes["prefix"]
         return Errand(prefix, tuple(folder.prefixes), self._durable, tuple(loads))
 

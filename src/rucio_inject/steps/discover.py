@@ -71,11 +71,12 @@ class Discover:
         begun = self._is_open()
         for facts in self.look():
             found = next((fact for fact in facts if isinstance(fact, FileFound)), None)
+            begins: list[Fact] = []
             if found is not None and not begun:
-                self._journal.tell([CycleBegun(at=found.at, cycle=self._cycle)])
+                begins = [CycleBegun(at=found.at, cycle=self._cycle)]
                 begun = True
             skipped += sum(isinstance(fact, NameSkipped) for fact in facts)
-            self._journal.tell(facts)
+            self._journal.tell([*begins, *facts])
         # Last: if the campaign is refused, nothing has been set going.
         self._retry()
         return skipped

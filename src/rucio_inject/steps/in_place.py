@@ -45,7 +45,7 @@ class MeasureInPlace(MeasureFiles):
         workers: int,
         read: bool,
     ) -> None:
-        super().__init__(journal, source, workers)
+        super().__init__(journal, source, workers, makes=False)
         self._storage = storage
         self._rse = rse
         self._read = read

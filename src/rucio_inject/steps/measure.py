@@ -42,10 +42,12 @@ def refuse_mismatch(record: FileRecord, measure: Measure) -> None:
 class MeasureFiles:
     """Makes sure that the bytes are there, and measures them."""
 
-    def __init__(self, journal: Journal, source: Source, workers: int) -> None:
+    def __init__(self, journal: Journal, source: Source, workers: int, *, makes: bool) -> None:
+        """`makes`: whether the source makes files, which are then measured before all others."""
         self._journal = journal
         self._source = source
         self._workers = workers
+        self._makes = makes
 
     def run(self, *, generated_only: bool, go_on: Callable[[], bool] = lambda: True) -> None:
         """Measure the files that are only FOUND, as long as we may `go_on`. Each file's failure is
@@ -54,6 +56,9 @@ class MeasureFiles:
         `generated_only`: others are measured while they are uploaded, in one pass over their
         bytes; those that are to be made are made before, so that it is known what will come.
         """
+        if generated_only and not self._makes:
+            # There may be a million others to be looked through.
+            return
         found = self._journal.ledger.files({FileState.FOUND})
         wanted = (r for r in found if r.generated or not generated_only)
         for _ in self.measured(takewhile(lambda _: go_on(), wanted)):

@@ -8,6 +8,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -78,14 +79,17 @@ class UploadFiles:
         *,
         rse: str,
         workers: int,
+        at_once: float = inf,
     ) -> None:
-        """`workers`: how many files are copied at a time, or groups of small ones."""
+        """`workers`: how many files are copied at a time, or groups of small ones; `at_once`: how
+        many come in one round at most."""
         self._journal = journal
         self._source = source
         self._storage = storage
         self._compare = compare
         self._rse = rse
         self._workers = workers
+        self._at_once = at_once
 
     def look_again(self) -> None:
         """Read the UPLOADED ones once more: an earlier run left them, and nobody has registered
@@ -127,9 +131,12 @@ class UploadFiles:
                 yield [record for record in known.values() if record.state is FileState.UPLOADED]
 
     def _porters(self) -> Porters | None:
-        """They take a moment to come: that is worth while only for many files."""
-        coming = sum(self._journal.ledger.counts().get(state, 0) for state in TO_BE_BROUGHT)
-        return self._storage.porters(self._rse, self._workers) if coming >= MANY else None
+        """They take a moment to come: that is worth while only for many files at once."""
+        counts = self._journal.ledger.counts()
+        coming = sum(counts.get(state, 0) for state in TO_BE_BROUGHT)
+        if min(coming, self._at_once) < MANY:
+            return None
+        return self._storage.porters(self._rse, self._workers)
 
     def again(
         self, files: Sequence[FileRecord]
@@ -156,8 +163,8 @@ class UploadFiles:
             small, others = list[FileRecord](), list[FileRecord]()
             for record in batch:
                 (small if _is_small(record) else others).append(record)
-            # One that waits for a small one of its run is not held up by the large ones.
-            yield from groups_of(small, min(len(small) // self._workers + 1, TOGETHER))
+            # The small ones first: they are not held up by the large ones.
+            yield from groups_of(small, min(-(-len(small) // self._workers) or 1, TOGETHER))
             yield from ([record] for record in others)
 
     def _facts(self, record: FileRecord, outcome: _Outcome) -> Iterator[FileFact]:
@@ -184,8 +191,12 @@ class UploadFiles:
         return [attempted(partial(self._upload, arrived), record) for record in files]
 
     def _is_provided(self, record: FileRecord) -> bool:
+        path = Path(record.path)
         try:
-            self._source.provide(Path(record.path))
+            if record.generated:
+                # What has vanished is made again by itself, and is another one then.
+                return there(path)
+            self._source.provide(path)
         except InjectError:
             # Told when it is tried by itself.
             return False

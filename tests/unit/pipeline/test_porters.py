@@ -11,9 +11,11 @@ from tests.injection_world import SCOPE, World, telescope_files
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
 from rucio_inject.domain.injection import FileRecord
+from rucio_inject.ports import Porters, Stored
 from rucio_inject.steps.upload import MANY, SMALL, TOGETHER, UploadFiles
 from rucio_inject.testing import memory_storage
 from rucio_inject.testing.memory_daemons import pfn_of
+from rucio_inject.testing.memory_storage import MemoryStorage
 
 FILES = [f"20200203_M1_05089063.{n:03}_Y_CrabNebula-W0.40_035.root" for n in range(MANY + 20)]
 
@@ -139,3 +141,76 @@ def test_a_file_that_is_not_what_was_measured_is_taken_back(
     assert tampered[0].name in names(carried)
     assert pfn_of("PIC-INJECT", tampered[0]) not in world.lake.rses["PIC-INJECT"].bytes
     assert [failed.code for failed in world.facts(f.FileFailed)] == ["source-changed"]
+
+
+def test_what_arrived_is_compared_with_what_was_sent(
+    world: World, carried: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage may change what it was given."""
+    put, bad = MemoryStorage.put, FILES[9]
+
+    def spoils(self: MemoryStorage, rse: str, path: Path, did: DID) -> Stored:
+        stored = put(self, rse, path, did)
+        if did.name == bad:
+            world.lake.rses[rse].bytes[stored.pfn] = b"something else"
+        return stored
+
+    monkeypatch.setattr(MemoryStorage, "put", spoils)
+    world.run()
+    states = world.states()
+    assert bad in names(carried)
+    assert states.pop(bad) == "QUARANTINED"
+    assert set(states.values()) == {"VERIFIED"}
+    assert pfn_of("PIC-INJECT", DID(SCOPE, bad)) not in world.lake.rses["PIC-INJECT"].bytes
+    assert [failed.code for failed in world.facts(f.FileFailed)] == ["source-changed"]
+
+
+def test_a_made_file_that_vanishes_is_made_again(
+    world: World, carried: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another one then, as its bytes depend on when it is made."""
+    world.changes["source"] = {
+        "kind": "mock",
+        "runs": 1,
+        "subruns": MANY,
+        "telescopes": ["M1"],
+        "types": ["D"],
+        "payload": {"kind": "raw", "size": 64},
+    }
+    upload_all, gone = UploadFiles._upload_all, list[str]()
+
+    def vanishes(self: UploadFiles, porters: Porters | None, files: Sequence[FileRecord]) -> object:
+        if not gone:
+            gone.append(files[0].did.name)
+            Path(files[0].path).unlink()
+        return upload_all(self, porters, files)
+
+    monkeypatch.setattr(UploadFiles, "_upload_all", vanishes)
+    world.run()
+    assert set(world.states().values()) == {"VERIFIED"}
+    assert gone[0] not in names(carried)
+
+
+def test_a_source_that_became_a_link_is_not_given_to_them(
+    world: World, carried: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, odd = world.folder / "secret", world.folder / "inbox" / FILES[5]
+    secret.write_bytes(b"secret")
+
+    def link(_: object) -> None:
+        odd.unlink(missing_ok=True)
+        odd.symlink_to(secret)
+
+    when_begun(monkeypatch, link)
+    world.run()
+    states = world.states()
+    assert FILES[5] not in names(carried)
+    assert states.pop(FILES[5]) == "QUARANTINED"
+    assert set(states.values()) == {"VERIFIED"}
+
+
+def test_small_rounds_need_none(world: World, carried: list[list[str]]) -> None:
+    world.changes["limits"] = {"files_in_flight": MANY - 1}
+    world.run()
+    assert set(world.states().values()) == {"VERIFIED"}
+    assert carried == []

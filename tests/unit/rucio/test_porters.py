@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
-import signal
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import psutil
 import pytest
 from tests.unit.rucio.test_storage import settings_of
 from tests.unit.rucio.test_storage_listing import storage_of
 
 from rucio_inject.domain.did import DID
 from rucio_inject.rucio import porters as module
+from rucio_inject.rucio import posix
+from rucio_inject.rucio.porter import Errand, carried, errand_of
 from rucio_inject.rucio.porters import PosixPorters
 
 if TYPE_CHECKING:
@@ -65,11 +71,10 @@ def files(tmp_path: Path) -> Callable[[int], Files]:
     return make
 
 
-def processes() -> list[int]:
+def processes() -> list[psutil.Process]:
     """Those of ours that are porters."""
-    asked = ["pgrep", "-f", "rucio_inject.rucio.porter", "-P", str(os.getpid())]
-    found = subprocess.run(asked, check=False, stdout=subprocess.PIPE, text=True)
-    return [int(line) for line in found.stdout.split()]
+    ours = psutil.Process().children()
+    return [process for process in ours if "rucio_inject.rucio.porter" in process.cmdline()]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -98,7 +103,7 @@ def test_one_that_is_killed_decides_nothing(
     porters: PosixPorters, files: Callable[[int], Files], pool: Path, storage: RucioStorage
 ) -> None:
     (porter,) = processes()
-    os.kill(porter, signal.SIGKILL)
+    porter.kill()
     brought = files(3)
     assert porters.carry(brought) == [None] * 3
     assert processes() == []
@@ -114,12 +119,12 @@ def test_what_a_killed_one_was_writing_is_removed(
 ) -> None:
     source = tmp_path / "large.root"
     with source.open("wb") as file:
-        file.truncate(4 << 30)
+        file.truncate(1 << 30)
     (porter,) = processes()
 
     def kill() -> None:
         eventually(lambda: bool(partials(pool)))
-        os.kill(porter, signal.SIGKILL)
+        porter.kill()
 
     killer = Thread(target=kill)
     killer.start()
@@ -196,27 +201,215 @@ def test_a_name_that_rucio_cannot_have(
     assert None not in porters.carry(files(1))
 
 
-def test_none_outlives_who_sent_it(tmp_path: Path, pool: Path) -> None:
-    """Also if that is killed, and cannot say so."""
-    script = tmp_path / "boss.py"
-    script.write_text(
-        "import time\n"
-        "from rucio_inject.rucio.porters import PosixPorters\n"
-        "made = PosixPorters(lambda files: None, lambda load: None, 1)\n"
-        "print(made._free.get()._process.pid, flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as boss:
+def test_they_are_none_of_the_terminals(porters: PosixPorters) -> None:
+    """A Ctrl-C there is for the run."""
+    (porter,) = processes()
+    assert os.getsid(porter.pid) == porter.pid != os.getsid(0)
+
+
+def test_one_that_does_not_end_is_killed(
+    porters: PosixPorters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.01)
+    (porter,) = processes()
+    porter.suspend()
+    porters.close()
+    assert processes() == []
+
+
+def test_one_that_was_killed_has_no_successor(
+    storage: RucioStorage, files: Callable[[int], Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(module, "LONG", 0.0)
+    brought = files(6)
+    made = storage.porters("RSE", 2)
+    assert isinstance(made, PosixPorters)
+    processes()[0].kill()
+    assert made.carry(brought[:2]) == [None, None]
+    # The second one that was to be had is not the first one's successor.
+    assert made._most == 1
+    assert made._hired == 0
+    assert made.carry(brought[2:4]) == [None, None]
+    made.close()
+
+
+def test_what_others_print_is_no_answer(
+    storage: RucioStorage,
+    files: Callable[[int], Files],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A site's own settings of Python, for one."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("print('[null, null]', flush=True)\n")
+    monkeypatch.syspath_prepend(str(site))
+    made = storage.porters("RSE", 4)
+    assert made is not None
+    with closing(made):
+        assert None not in made.carry(files(2))
+
+
+@pytest.mark.parametrize("told", ["no JSON", "[null]", "[[1, 2], null]", "7", "[5, 6]", ""])
+def test_an_answer_that_makes_no_sense(
+    porters: PosixPorters, files: Callable[[int], Files], told: str
+) -> None:
+    porter = porters._free.get()
+    porter._answers.close()
+    porter._answers = cast("Any", io.BytesIO(told.encode() + b"\n"))
+    porters._free.put(porter)
+    assert porters.carry(files(2)) == [None, None]
+    assert processes() == []
+
+
+def test_modules_of_the_runs_folder_are_not_taken(
+    storage: RucioStorage,
+    files: Callable[[int], Files],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be a folder that anybody writes to."""
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    for name in ("json", "zlib_ng", "rucio_inject"):
+        (evil / f"{name}.py").write_text("open('harm', 'w').close()\n")
+    monkeypatch.chdir(evil)
+    monkeypatch.setattr(sys, "path", ["", ".", Path("a/b"), *sys.path])
+    made = storage.porters("RSE", 4)
+    assert made is not None
+    with closing(made):
+        assert None not in made.carry(files(2))
+    assert not (evil / "harm").exists()
+
+
+@pytest.mark.parametrize("python", [None, "", "/nowhere/python"])
+def test_no_python_can_be_begun(
+    storage: RucioStorage, monkeypatch: pytest.MonkeyPatch, python: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    assert storage.porters("RSE", 4) is None
+
+
+def test_another_file_than_was_looked_at_is_left(
+    storage: RucioStorage,
+    porters: PosixPorters,
+    files: Callable[[int], Files],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A link that somebody puts in its place leads anywhere."""
+    brought = files(2)
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    find = porters._porter
+
+    def replaced() -> object:
+        brought[0][0].unlink()
+        brought[0][0].symlink_to(secret)
+        return find()
+
+    monkeypatch.setattr(porters, "_porter", replaced)
+    first, second = porters.carry(brought)
+    assert first is None
+    assert second is not None
+    assert storage.taken("RSE", brought[0][1]) is None
+
+
+def test_what_it_left_is_removed_now_or_later(
+    porters: PosixPorters,
+    files: Callable[[int], Files],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its storage may be away: then the next file that is stored there sees to it."""
+    (_, *others), left = files(3), list[str]()
+    monkeypatch.setattr(porters._halves, "discard", lambda access, name: left.append(name))
+    missing = (Path("/nowhere/1.root"), DID("scope", "1.root"))
+    outcomes = porters.carry([missing, *others])
+    assert [found is None for found in outcomes] == [True, False, False]
+    (name,) = left
+    assert re.search(r"/1\.root\.[0-9a-f]{12}\.rucio\.upload$", name)
+
+
+class TestCarried:
+    """What a porter does, looked at in this process."""
+
+    @pytest.fixture
+    def errand(self, storage: RucioStorage, files: Callable[[int], Files]) -> Errand:
+        made = storage.porters("RSE", 4)
+        assert isinstance(made, PosixPorters)
+        made.close()
+        errand = made._order(files(1))
+        assert errand is not None
+        return errand
+
+    def test_it_reads_again_what_arrived(
+        self, errand: Errand, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(posix, "checksum_open", lambda _: (3, "00000003"))
+        told = carried(errand, errand.loads[0])
+        assert told is not None
+        assert told[0] == 1000
+        assert told[3:] == (3, "00000003")
+
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_it_waits_for_the_disk_where_that_is_promised(
+        self, errand: Errand, monkeypatch: pytest.MonkeyPatch, *, durable: bool
+    ) -> None:
+        waited: list[int] = []
+        monkeypatch.setattr(os, "fsync", waited.append)
+        assert carried(replace(errand, durable=durable), errand.loads[0]) is not None
+        assert bool(waited) is durable
+
+    def test_an_errand_is_what_was_told(self, errand: Errand) -> None:
+        odd = replace(errand.loads[0], source="/in\n/\udcff", inode=[1, 2])
+        told = replace(errand, loads=(odd, errand.loads[0]))
+        assert errand_of(told.line()) == told
+        assert told.line().count(b"\n") == 1
+
+
+BOSS = """
+import sys, time
+from pathlib import Path
+from rucio_inject.rucio.porter import Errand, Load, inode_of
+from rucio_inject.rucio.porters import PosixPorters
+from rucio_inject.rucio.uploading import Halves
+
+def load(source):
+    path = f"{sys.argv[1]}/{source.name}"
+    pfn = f"file://localhost:0{path}"
+    half = f"{pfn}.0123456789ab.rucio.upload"
+    return Load("cannot", str(source), inode_of(source.stat()), pfn, path, half)
+
+loads = tuple(load(source) for source in sorted(Path(sys.argv[2]).iterdir()))
+made = PosixPorters(lambda files: None, Halves(), 1)
+porter = made._free.get()._process
+porter.stdin.write(Errand(sys.argv[1], (sys.argv[1],), False, loads).line())
+porter.stdin.flush()
+print(porter.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_none_goes_on_when_its_run_was_killed(tmp_path: Path, pool: Path, *, begun: bool) -> None:
+    """Nor one that had not begun yet: a new run may be bringing the same files."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for number in range(16):
+        with (sources / f"{number}.root").open("wb") as file:
+            file.truncate(8 << 20)
+    told = [sys.executable, "-c", BOSS, str(pool), str(sources)]
+    with subprocess.Popen(told, stdout=subprocess.PIPE) as boss:
         assert boss.stdout is not None
-        porter = int(boss.stdout.readline())
-        assert Path(f"/proc/{porter}").exists()
+        porter = psutil.Process(int(boss.stdout.readline()))
+        if begun:
+            eventually(lambda: bool(list(pool.iterdir())))
+        porter.suspend()
+        before = len(list(pool.glob("*.root")))
         boss.kill()
-    eventually(lambda: not Path(f"/proc/{porter}").exists() or is_gone(porter))
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, and nobody has asked how."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+    porter.resume()
+    eventually(lambda: not porter.is_running() or porter.status() == psutil.STATUS_ZOMBIE)
+    # The one that it was writing is whole.
+    assert len(list(pool.glob("*.root"))) <= before + 1
+    assert partials(pool) == []
