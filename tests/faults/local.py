@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from tests.faults import judge
 from tests.faults.field import Field, prove
 from tests.faults.judge import Broken, Promise
 from tests.faults.lake import PROMISED
-from tests.faults.work import Job
+from tests.faults.work import Job, Run
 
 if TYPE_CHECKING:
     from rucio.client.client import Client
@@ -140,6 +141,35 @@ def _refused_by_name(job: Job) -> Iterator[Broken]:
     for ran in job.ran:
         if ran.code == LATER and "in use by" not in ran.err:
             yield Broken(Promise.WORDS, f"refused without the holder's name: {ran}")
+
+
+def porters_killed(field: Field) -> None:
+    """Of many small files: the processes that copy them are killed, and runs soon after."""
+    draw = field.draw("porters")
+    for real in (False, True):
+        job = field.job("porters", real=real, runs=2, subruns=150)
+        with field.watched(job):
+            for kills_run in (True, True, False):
+                run = job.start()
+                killed = _porter_killed(job, run, draw.uniform(0, 0.1))
+                field.played.did(killed, None if killed else "there was none to be killed")
+                if kills_run:
+                    run.kill_after(draw.uniform(0, 0.1))
+                else:
+                    run.finish()
+            prove(field, job, ())
+
+
+def _porter_killed(job: Job, run: Run, seconds: float) -> int:
+    """Kill the first porter that a run has, some seconds after it was seen; how many that were."""
+    while not run.wait(0.01):
+        for process in job.processes():
+            with suppress(psutil.Error):
+                if "rucio_inject.rucio.porter" in process.cmdline():
+                    run.wait(seconds)
+                    process.kill()
+                    return 1
+    return 0
 
 
 def forgotten(field: Field) -> None:

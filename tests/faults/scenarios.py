@@ -183,6 +183,9 @@ SCENARIOS = (
     ),
     Scenario("origin-end", "a promised rule is given an end", origin.rule_ends),
     Scenario("forgotten", "Rucio forgets what it had confirmed", local.forgotten),
+    Scenario(
+        "porters", "processes that copy are killed, and runs after them", local.porters_killed
+    ),
     Scenario("full-disk", "the ledger's disk is full", local.full_disk),
     Scenario("clock", "the clock jumps by days", local.clock_jumps, local.no_faketime),
     Scenario("at-once", "three commands of one campaign at once", local.at_once),
