@@ -122,7 +122,8 @@ class Command:
 
     def line(self, file: Path, campaign: Campaign) -> list[str]:
         """The command that runs a campaign; no password is in it, as others see it in `ps`."""
-        line = [sys.executable, "-m", "rucio_inject", "run", str(file), "--quiet"]
+        # -P: a service may be begun in a folder where anybody's modules lie.
+        line = [sys.executable, "-P", "-m", "rucio_inject", "run", str(file), "--quiet"]
         if self.output is not None:
             line += ["--output", str(self.output)]
         if self.lake is not None:

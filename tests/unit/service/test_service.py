@@ -524,7 +524,8 @@ def test_the_command_of_a_run_shows_no_password(scene: Scene) -> None:
     command = Command(None, Path("/lake"), sign_in)
     campaign = load_campaign(scene.write("a"))
     given = command.line(Path("a.yaml"), campaign)
-    assert given[3:] == [
+    assert given[1:] == [
+        *("-P", "-m", "rucio_inject"),
         *("run", "a.yaml", "--quiet", "--lake", "/lake", "--new-cycle"),
         *("--account", "magic", "--auth-strategy", "userpass", "--host", "http://rucio"),
         *("--user", "me", "--oidc-polling", "--timeout", "30.0"),
