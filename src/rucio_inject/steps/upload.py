@@ -157,7 +157,7 @@ class UploadFiles:
         self._journal.tell(UploadBegun(at=now, did=r.did, rse=self._rse) for r in files)
 
     def _grouped(self, batches: Iterable[list[FileRecord]]) -> Iterator[list[FileRecord]]:
-        """The same, but the small ones in groups, which are so small that every thread has one."""
+        """The same, but the small ones in groups, as large as leaves every thread its share."""
         for batch in batches:
             self._begin(batch)
             small, others = list[FileRecord](), list[FileRecord]()
