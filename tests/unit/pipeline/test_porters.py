@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.injection_world import SCOPE, World, telescope_files
+from tests.injection_world import MOCK, SCOPE, World, telescope_files
 
 from rucio_inject.domain import facts as f
 from rucio_inject.domain.did import DID
@@ -118,14 +118,7 @@ def test_a_file_that_is_not_what_was_measured_is_taken_back(
     world: World, carried: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mock files are measured when they are made."""
-    world.changes["source"] = {
-        "kind": "mock",
-        "runs": 1,
-        "subruns": MANY,
-        "telescopes": ["M1"],
-        "types": ["D"],
-        "payload": {"kind": "raw", "size": 64},
-    }
+    world.changes["source"] = {**MOCK, "subruns": MANY}
     tampered: list[DID] = []
 
     def tamper(files: Sequence[FileRecord]) -> None:
@@ -169,14 +162,7 @@ def test_a_made_file_that_vanishes_is_made_again(
     world: World, carried: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is another one then, as its bytes depend on when it is made."""
-    world.changes["source"] = {
-        "kind": "mock",
-        "runs": 1,
-        "subruns": MANY,
-        "telescopes": ["M1"],
-        "types": ["D"],
-        "payload": {"kind": "raw", "size": 64},
-    }
+    world.changes["source"] = {**MOCK, "subruns": MANY}
     upload_all, gone = UploadFiles._upload_all, list[str]()
 
     def vanishes(self: UploadFiles, porters: Porters | None, files: Sequence[FileRecord]) -> object:

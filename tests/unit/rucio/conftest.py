@@ -59,3 +59,11 @@ def catalogue(session: Session) -> RucioCatalogue:
     from rucio_inject.rucio.catalogue import RucioCatalogue
 
     return RucioCatalogue(session)
+
+
+@pytest.fixture
+def pool(tmp_path: Path, rucio_cfg: Path) -> Path:
+    """The folder of an RSE."""
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    return folder

@@ -33,14 +33,6 @@ Files = list[tuple[Path, DID]]
 
 
 @pytest.fixture
-def pool(tmp_path: Path, rucio_cfg: Path) -> Path:
-    """The folder of the RSE."""
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def storage(pool: Path) -> RucioStorage:
     """The adapter, with a posix RSE."""
     return storage_of(settings_of(pool))

@@ -34,14 +34,6 @@ def storage_of(settings: dict[str, Any], **named: Any) -> RucioStorage:
     return RucioStorage(cast("Session", StubSession(settings)), **named)
 
 
-@pytest.fixture
-def pool(tmp_path: Path, rucio_cfg: Path) -> Path:
-    """The folder of the RSE."""
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    return folder
-
-
 def stored(storage: RucioStorage, tmp_path: Path) -> str:
     """A file under its DID's name; its PFN."""
     (tmp_path / "source").write_bytes(b"12345")

@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def pool(tmp_path: Path, rucio_cfg: Path) -> Path:
-    """The folder of the RSE."""
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A file to store."""
     path = tmp_path / "source"
