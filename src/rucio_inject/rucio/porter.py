@@ -39,7 +39,7 @@ class Load:
     partial: str
 
     def arrived(self, told: Sequence[Any] | None) -> Arrived | None:
-        """What was told of it. ValueError if that is nothing that a porter says."""
+        """What was told of it. ValueError or TypeError if that is nothing that a porter says."""
         if told is None:
             return None
         size, adler32, md5, found_size, found_adler32 = told

@@ -59,7 +59,8 @@ class _Porter:
             os.close(writing)
 
     def carry(self, errand: Errand) -> list[Arrived | None]:
-        """Have it done. OSError or ValueError if it has ended, or says what makes no sense."""
+        """Have it done. OSError if it has ended; ValueError or TypeError if it was ended amid an
+        answer, or what it says makes no sense."""
         orders = self._process.stdin
         assert orders is not None
         orders.write(errand.line())
